@@ -1,0 +1,1 @@
+"""The configuration: what a pipeline, a workload, a policy and an objective are."""

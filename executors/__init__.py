@@ -1,0 +1,1 @@
+"""Wall time: torch workers, the dispatcher, profiling and load generation."""

@@ -1,0 +1,1 @@
+"""Everything that decides: policies, the scheduler, and the values they exchange."""

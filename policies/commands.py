@@ -1,0 +1,59 @@
+"""What the scheduler tells its driver to do: commands out, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from policies.runlog import Outcome
+
+
+class StartBatch(NamedTuple):
+    """Run these requests as one batch on this replica; then call ``batch_finished``."""
+
+    stage: int
+    """Index into the pipeline's stages."""
+    replica: int
+    batch: int
+    """Number of the batch within its stage, from 0; a retry keeps its number."""
+    requests: Sequence[int]
+    items: int
+    attempt: int
+
+
+class SetTimer(NamedTuple):
+    """Call ``timer`` with this command at ``at_ns``.
+
+    A driver that knows the arrivals ahead may also call it once ``size`` requests wait at ``stage``
+    and bring those arrivals then, all at once. Timers are not cancelled: a stale one does nothing.
+    """
+
+    at_ns: int
+    stage: int
+    """Index of the stage that asked, or one of the negative numbers below."""
+    size: int
+
+
+EXPIRY_TIMER = -1
+"""``SetTimer.stage`` of the timer for the earliest deadline in any queue."""
+ESTIMATE_TIMER = -2
+"""``SetTimer.stage`` of the timer at the end of an estimation window."""
+TICK_TIMER = -3
+"""``SetTimer.stage`` of the timer for the policies' own ticks."""
+
+
+class Complete(NamedTuple):
+    """These requests are done: answer them."""
+
+    requests: Sequence[int]
+
+
+class Drop(NamedTuple):
+    """These requests end without an answer; ``outcome`` is SHED, EXPIRED or FAILED."""
+
+    requests: Sequence[int]
+    outcome: Outcome
+    reason: str
+
+
+Command = StartBatch | SetTimer | Complete | Drop

@@ -1,0 +1,172 @@
+"""The contract between a policy and everything that asks it: what it sees, what it may answer.
+
+A policy is a pure decision. It is asked when a stage has waiting requests, an idle replica and a
+free slot; it answers :class:`Dispatch` or :class:`Hold`. It never reads a clock, sleeps, draws a
+random number or touches an engine. The same object is asked under simulated and under wall time.
+
+All times are ``int`` nanoseconds on the asker's clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, MutableSequence, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar, NamedTuple
+
+NEVER_NS = 2**63 - 1
+"""A time that does not come; also the deadline of a request that has none."""
+
+NO_SIZE = 2**62
+"""The size of a hold that waits for time alone."""
+
+State = MutableSequence[int]
+"""What a policy remembers between decisions: integers, owned by whoever asks it."""
+
+Answer = tuple[int, int, int]
+"""A decision in scalars, as a rule returns it: (requests to send, or 0; until_ns; size)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Send the first ``requests`` waiting requests to an idle replica, as one batch."""
+
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Ask again at ``until_ns``, or once ``size`` requests wait, whichever is first."""
+
+    until_ns: int
+    size: int = NO_SIZE
+
+
+Decision = Dispatch | Hold
+
+
+class Reads(Enum):
+    """Parts of the view that cost something to keep; maintained only for a policy that reads them."""
+
+    ESTIMATES = "estimates"
+    """``arrival_rate_hz``, ``load`` and ``pipeline_load``; 0.0 where not read."""
+    DEADLINES = "deadlines"
+    """``earliest_deadline_ns``; ``NEVER_NS`` where not read."""
+    NEXT_IDLE = "next_idle"
+    """``next_idle_ns``; ``NEVER_NS`` where not read."""
+
+
+class View(NamedTuple):
+    """What a policy sees of its stage, the same under every clock.
+
+    ``service_ns[n]`` is the predicted service time of a batch of n requests of mean size, for n from
+    0 to ``max_batch``.
+    """
+
+    waiting: int
+    """Requests in the queue."""
+    sendable: int
+    """How many of them, from the head, fit in one batch: at most ``max_batch`` and ``max_items``."""
+    waiting_items: int
+    """Items in the queue (candidates to score); equal to ``waiting`` where requests have no size."""
+    oldest_enqueued_ns: int
+    """When the request that has waited longest entered this stage's queue."""
+    earliest_deadline_ns: int
+    """The earliest end-to-end deadline in the queue."""
+    idle_replicas: int
+    """Replicas that could start a batch now (idle, and a slot free on their device)."""
+    replicas: int
+    """Replicas that are up."""
+    idle_since_ns: int
+    """Since when there has been such a replica without a break."""
+    next_idle_ns: int
+    """When the next busy replica is expected to finish, by prediction."""
+    last_dispatch_ns: int
+    """When this stage last sent a batch; -1 before the first."""
+    max_batch: int
+    """The stage's cap on requests in a batch."""
+    arrival_rate_hz: float
+    """Requests a second entering this stage, estimated."""
+    load: float
+    """Utilisation of this stage's replicas, estimated, 0 to 1."""
+    pipeline_load: float
+    """The highest ``load`` of all stages."""
+    service_ns: Sequence[int]
+    """Predicted service time by batch size."""
+
+
+class Policy(ABC):
+    """One way to decide when a batch goes. Subclasses are frozen dataclasses whose fields are knobs.
+
+    ``kind`` is the name in YAML. ``reads`` names the costly parts of the view that the policy uses;
+    a policy that does not say gets them all.
+    """
+
+    kind: ClassVar[str]
+    reads: ClassVar[frozenset[Reads]] = frozenset(Reads)
+
+    @abstractmethod
+    def decide(self, view: View, now_ns: int, state: State) -> Decision:
+        """The decision at ``now_ns``. May be asked twice for one state, so it changes ``state``
+        only when it dispatches.
+        """
+
+    def initial_state(self) -> list[int]:
+        """What the policy remembers at the start of a run, one list per stage."""
+        return []
+
+    @property
+    def tick_ns(self) -> int:
+        """How often :meth:`on_tick` is called; 0 for never."""
+        return 0
+
+    def on_tick(self, view: View, now_ns: int, state: State) -> None:
+        """Called every ``tick_ns``; may change ``state``. The stage is asked again afterwards."""
+
+    def observe(
+        self, view: View, now_ns: int, state: State, requests: int, service_ns: int
+    ) -> None:
+        """Called when a batch of ``requests`` has finished after ``service_ns``; may change ``state``."""
+
+    def check(self, max_batch: int) -> None:
+        """Raise ValueError, naming the knob, where the knobs do not fit a stage of ``max_batch``."""
+
+
+class RulePolicy(Policy):
+    """A policy whose decision is a static scalar function, so that an engine may compile it.
+
+    ``rule(view, now_ns, state, *knobs)`` takes the dataclass's fields in order after the state and
+    returns an :data:`Answer`. It uses arithmetic on numbers only.
+    """
+
+    rule: ClassVar[Callable[..., Answer]]
+
+    def knobs(self) -> tuple[Any, ...]:
+        """The fields' values, in the order that ``rule`` takes them."""
+        return tuple(getattr(self, f.name) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+
+    def decide(self, view: View, now_ns: int, state: State) -> Decision:
+        """The rule's answer as a value."""
+        requests, until_ns, size = self.rule(view, now_ns, state, *self.knobs())
+        return Dispatch(requests) if requests else Hold(until_ns, size)
+
+
+def asker(policy: Policy) -> Callable[[View, int, State], Answer]:
+    """The policy as a function from view, time and state to scalars: the form that engines ask."""
+    if isinstance(policy, RulePolicy):
+        rule, knobs = type(policy).rule, policy.knobs()
+
+        def ask_rule(view: View, now_ns: int, state: State) -> Answer:
+            return rule(view, now_ns, state, *knobs)
+
+        return ask_rule
+
+    def ask(view: View, now_ns: int, state: State) -> Answer:
+        decision = policy.decide(view, now_ns, state)
+        if isinstance(decision, Dispatch):
+            return decision.requests, 0, 0
+        return 0, decision.until_ns, decision.size
+
+    return ask

@@ -1,0 +1,97 @@
+"""A pipeline as a value: stages, devices, and the graph between them, as the scheduler takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from policies.contract import Policy
+
+
+class Discipline(Enum):
+    """In which order a queue is served."""
+
+    FIFO = "fifo"
+    EDF = "edf"
+    """Earliest deadline first; ties by entry."""
+    PRIORITY = "priority"
+    """Lowest priority number first; ties by entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Something that runs at most ``slots`` batches at once, whichever stages they are of."""
+
+    name: str
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a pipeline.
+
+    ``predict_ns(requests)`` is the predicted service time of a batch, used for the view only.
+    ``parents`` are names of stages; a stage with several waits for all of them. ``device`` names, for
+    each replica, an entry of the pipeline's devices; empty means a device of its own per replica.
+    """
+
+    name: str
+    policy: Policy
+    predict_ns: Callable[[int], int]
+    replicas: int = 1
+    max_batch: int = 1
+    max_items: int | None = None
+    discipline: Discipline = Discipline.FIFO
+    queue_bound: int | None = None
+    device: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+    branch: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Stages in topological order (see :func:`topological`), devices, and run-wide settings."""
+
+    stages: tuple[Stage, ...]
+    devices: tuple[Device, ...] = ()
+    expire: bool = False
+    """Drop a queued request at its deadline."""
+    estimate_window_ns: int = 100_000_000
+    """Window over which arrival rate and load are counted."""
+    estimate_weight: float = 0.5
+    """Weight of the newest window in their moving average."""
+
+
+class CycleError(ValueError):
+    """The graph of stages has a cycle; ``cycle`` holds its names in order, the first repeated last."""
+
+    def __init__(self, cycle: Sequence[str]) -> None:
+        self.cycle = tuple(cycle)
+        super().__init__("the stages wait for one another in a circle: " + " -> ".join(cycle))
+
+
+def topological(parents: dict[str, tuple[str, ...]]) -> list[str]:
+    """Stage names so that each comes after its parents, otherwise in the order given.
+
+    Raises CycleError with the cycle. Every parent must be a key.
+    """
+    order: list[str] = []
+    done: set[str] = set()
+    path: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in done:
+            return
+        if name in path:
+            raise CycleError([*path[path.index(name) :], name])
+        path.append(name)
+        for parent in parents[name]:
+            visit(parent)
+        path.pop()
+        done.add(name)
+        order.append(name)
+
+    for name in parents:
+        visit(name)
+    return order

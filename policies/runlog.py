@@ -1,0 +1,123 @@
+"""What a run leaves behind: the same value from every driver, turned into tables by ``reports``.
+
+Arrays are by column. Request ids are 0 to n-1 in order of arrival.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64 = NDArray[np.int64]
+Int32 = NDArray[np.int32]
+Int8 = NDArray[np.int8]
+
+
+class Outcome(IntEnum):
+    """How a request ended. Every request that arrived ends in exactly one of these."""
+
+    PENDING = 0
+    """Not ended; only in the log of a run that was interrupted."""
+    COMPLETED = 1
+    SHED = 2
+    """Refused at a full queue."""
+    EXPIRED = 3
+    """Dropped in a queue at its deadline."""
+    FAILED = 4
+    """Given up with a reason: its replica was lost twice, or nothing could ever serve it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLog:
+    """One row a request, ordered by id. ``ended_ns`` is when the outcome fell, -1 while pending."""
+
+    arrival_ns: Int64
+    deadline_ns: Int64
+    """``NEVER_NS`` where there is none."""
+    items: Int64
+    ended_ns: Int64
+    outcome: Int8
+    level: Int8
+    """Degradation level at which it was served; 0 is full service."""
+    priority: Int8
+    reasons: dict[int, str] = field(default_factory=dict)
+    """Request id to why it was shed, expired or failed."""
+
+    def __len__(self) -> int:
+        return len(self.arrival_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLog:
+    """One row a batch (a retried batch: one row an attempt), in order of dispatch."""
+
+    batch: Int64
+    """Number of the batch within its stage, counted from 0 in order of first dispatch."""
+    replica: Int32
+    dispatched_ns: Int64
+    started_ns: Int64
+    finished_ns: Int64
+    """When the scheduler learnt that it was over."""
+    requests: Int64
+    items: Int64
+    attempt: Int8
+    """1, or 2 for the retry after a replica was lost."""
+    lost: NDArray[np.bool_]
+    """The replica died under this attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class VisitLog:
+    """One row for each request that entered a stage's queue.
+
+    Rows of requests that were dispatched come first, in order of dispatch; ``row`` is the index into
+    the stage's :class:`BatchLog`, -1 for a request that left the queue otherwise (``dispatched_ns``
+    and ``finished_ns`` are -1 then). A request in a retried batch has the visit of its last attempt.
+    """
+
+    request: Int64
+    enqueued_ns: Int64
+    row: Int64
+
+
+@dataclass(frozen=True, slots=True)
+class StageLog:
+    """All that happened at one stage."""
+
+    name: str
+    replicas: int
+    replica_devices: tuple[int, ...]
+    """Index into ``RunLog.devices`` for each replica."""
+    max_batch: int
+    branch: str
+    """Name of the parallel branch that the stage lies on; empty on the trunk."""
+    parents: tuple[str, ...]
+    batches: BatchLog
+    visits: VisitLog
+    down: tuple[tuple[int, int, int], ...] = ()
+    """(replica, from_ns, to_ns) for each spell in which a replica was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLog:
+    """A device that replicas shared, and how many batches it runs at once."""
+
+    name: str
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunLog:
+    """A whole run."""
+
+    requests: RequestLog
+    stages: tuple[StageLog, ...]
+    """In topological order."""
+    devices: tuple[DeviceLog, ...]
+    end_ns: int
+    """When the last event fell; the run starts at 0."""
+    info: dict[str, object] = field(default_factory=dict)
+    """What the driver has to say of itself, JSON-able: engine, seed, late sends, ..."""

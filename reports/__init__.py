@@ -1,0 +1,1 @@
+"""Records, metrics, figures and reports; reads runs, knows no engine."""

@@ -1,0 +1,1 @@
+"""Virtual time: arrivals, service models, and the SimPy driver."""
