@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from numpy.random import Generator
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import torch
@@ -13,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """Shape of one request's row, without the batch dimension, and dtype by torch's name."""
+    """Shape of one request's row, without the batch dimension, and dtype by torch's name.
+
+    A dimension of -1 in an input is as long as whatever stage (or client) provides it makes it.
+    """
 
     shape: tuple[int, ...]
     dtype: str
@@ -46,5 +52,16 @@ class ModelSource(ABC):
     kind: ClassVar[str]
 
     @abstractmethod
-    def load(self, device: str) -> StageModel:
-        """Load the model onto ``device`` (``cpu`` or ``cuda:N``), in the worker's process."""
+    def load(self, device: str, keep: int | None) -> StageModel:
+        """Load the model onto ``device`` (``cpu`` or ``cuda:N``), in the worker's process.
+
+        ``keep`` is the stage's: how many candidates each of its output lists holds.
+        """
+
+    @abstractmethod
+    def sample_inputs(self, rng: Generator, count: int) -> Mapping[str, NDArray[Any]]:
+        """Inputs of ``count`` requests, as a client would send them: each of shape (count, ...).
+
+        Asked of the models of stages without parents; later stages take what those and the stages
+        between put out, by name.
+        """
