@@ -22,16 +22,18 @@ class StartBatch(NamedTuple):
 
 
 class SetTimer(NamedTuple):
-    """Call ``timer`` with this command at ``at_ns``.
+    """Call ``timer`` with this command at ``at_ns`` (not at all where that is ``NEVER_NS``).
 
-    A driver that knows the arrivals ahead may also call it once ``size`` requests wait at ``stage``
-    and bring those arrivals then, all at once. Timers are not cancelled: a stale one does nothing.
+    A driver that knows a root stage's arrivals ahead may keep them back until then, or until ``more``
+    further ones are due, whichever is first, and bring them all at once. Timers are not cancelled: a
+    stale one does nothing.
     """
 
     at_ns: int
     stage: int
     """Index of the stage that asked, or one of the negative numbers below."""
-    size: int
+    more: int
+    """How many further requests at ``stage`` would end the hold; ``NO_SIZE`` where none would."""
 
 
 EXPIRY_TIMER = -1
