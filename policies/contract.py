@@ -9,7 +9,8 @@ All times are ``int`` nanoseconds on the asker's clock.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import dataclass
@@ -137,26 +138,34 @@ class Policy(ABC):
 class RulePolicy(Policy):
     """A policy whose decision is a static scalar function, so that an engine may compile it.
 
-    ``rule(view, now_ns, state, *knobs)`` takes the dataclass's fields in order after the state and
-    returns an :data:`Answer`. It uses arithmetic on numbers only.
+    ``rule(view, now_ns, state, ...)`` returns an :data:`Answer` and uses arithmetic on numbers only.
+    Its further parameters are knobs: fields of the same names.
     """
 
     rule: ClassVar[Callable[..., Answer]]
 
-    def knobs(self) -> tuple[Any, ...]:
-        """The fields' values, in the order that ``rule`` takes them."""
-        return tuple(getattr(self, f.name) for f in dataclasses.fields(self))  # type: ignore[arg-type]
-
     def decide(self, view: View, now_ns: int, state: State) -> Decision:
         """The rule's answer as a value."""
-        requests, until_ns, size = self.rule(view, now_ns, state, *self.knobs())
+        requests, until_ns, size = self.rule(view, now_ns, state, *knob_values(self, self.rule))
         return Dispatch(requests) if requests else Hold(until_ns, size)
+
+
+@functools.cache
+def knob_parameters(rule: Callable[..., object]) -> tuple[str, ...]:
+    """Names of the knobs that a rule takes, in its order."""
+    given = {"view", "now_ns", "state"}
+    return tuple(name for name in inspect.signature(rule).parameters if name not in given)
+
+
+def knob_values(policy: Policy, rule: Callable[..., object]) -> tuple[Any, ...]:
+    """The policy's values of the knobs that one of its static functions takes."""
+    return tuple(getattr(policy, name) for name in knob_parameters(rule))
 
 
 def asker(policy: Policy) -> Callable[[View, int, State], Answer]:
     """The policy as a function from view, time and state to scalars: the form that engines ask."""
     if isinstance(policy, RulePolicy):
-        rule, knobs = type(policy).rule, policy.knobs()
+        rule, knobs = policy.rule, knob_values(policy, policy.rule)
 
         def ask_rule(view: View, now_ns: int, state: State) -> Answer:
             return rule(view, now_ns, state, *knobs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from policies.contract import Answer, Reads, RulePolicy, State, View
+from policies.contract import Answer, Reads, RulePolicy, State, View, knob_values
 from policies.fixed import check_size, hold_for
 from policies.knobs import knob
 
@@ -55,19 +55,16 @@ class LoadAdaptive(RulePolicy):
 
     def on_tick(self, view: View, now_ns: int, state: State) -> None:  # noqa: ARG002
         """One step up or down."""
-        self.tick(view, state, *self.knobs())
+        self.tick(view, state, *knob_values(self, self.tick))
 
     @staticmethod
     def tick(
         view: View,
         state: State,
-        initial_ns: int,
         step_ns: int,
         threshold: float,
-        interval_ns: int,
         min_ns: int,
         max_ns: int,
-        size: int,
         own_load: bool,
     ) -> None:
         """Equation: delay <- clamp(delay + step if load > threshold else delay - step, min, max)."""
@@ -76,18 +73,6 @@ class LoadAdaptive(RulePolicy):
         state[0] = min(max(moved_ns, min_ns), max_ns)
 
     @staticmethod
-    def rule(
-        view: View,
-        now_ns: int,
-        state: State,
-        initial_ns: int,
-        step_ns: int,
-        threshold: float,
-        interval_ns: int,
-        min_ns: int,
-        max_ns: int,
-        size: int,
-        own_load: bool,
-    ) -> Answer:
+    def rule(view: View, now_ns: int, state: State, size: int) -> Answer:
         """A fixed hold of the present delay."""
         return hold_for(view, now_ns, state[0], size)
