@@ -13,9 +13,9 @@ class StartBatch(NamedTuple):
 
     stage: int
     """Index into the pipeline's stages."""
-    replica: int
     batch: int
     """Number of the batch within its stage, from 0; a retry keeps its number."""
+    replica: int
     requests: Sequence[int]
     items: int
     attempt: int

@@ -146,7 +146,7 @@ class RulePolicy(Policy):
 
     def decide(self, view: View, now_ns: int, state: State) -> Decision:
         """The rule's answer as a value."""
-        requests, until_ns, size = self.rule(view, now_ns, state, *knob_values(self, self.rule))
+        requests, until_ns, size = self.rule(view, now_ns, state, **knob_values(self, self.rule))
         return Dispatch(requests) if requests else Hold(until_ns, size)
 
 
@@ -157,20 +157,15 @@ def knob_parameters(rule: Callable[..., object]) -> tuple[str, ...]:
     return tuple(name for name in inspect.signature(rule).parameters if name not in given)
 
 
-def knob_values(policy: Policy, rule: Callable[..., object]) -> tuple[Any, ...]:
-    """The policy's values of the knobs that one of its static functions takes."""
-    return tuple(getattr(policy, name) for name in knob_parameters(rule))
+def knob_values(policy: Policy, rule: Callable[..., object]) -> dict[str, Any]:
+    """The policy's values of the knobs that one of its static functions takes, by name."""
+    return {name: getattr(policy, name) for name in knob_parameters(rule)}
 
 
 def asker(policy: Policy) -> Callable[[View, int, State], Answer]:
     """The policy as a function from view, time and state to scalars: the form that engines ask."""
     if isinstance(policy, RulePolicy):
-        rule, knobs = policy.rule, knob_values(policy, policy.rule)
-
-        def ask_rule(view: View, now_ns: int, state: State) -> Answer:
-            return rule(view, now_ns, state, *knobs)
-
-        return ask_rule
+        return functools.partial(policy.rule, **knob_values(policy, policy.rule))
 
     def ask(view: View, now_ns: int, state: State) -> Answer:
         decision = policy.decide(view, now_ns, state)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from policies.contract import Answer, Reads, RulePolicy, State, View, knob_values
-from policies.fixed import check_size, hold_for
+from policies.fixed import Fixed, check_size
 from policies.knobs import knob
 
 
@@ -55,7 +55,7 @@ class LoadAdaptive(RulePolicy):
 
     def on_tick(self, view: View, now_ns: int, state: State) -> None:  # noqa: ARG002
         """One step up or down."""
-        self.tick(view, state, *knob_values(self, self.tick))
+        self.tick(view, state, **knob_values(self, self.tick))
 
     @staticmethod
     def tick(
@@ -75,4 +75,4 @@ class LoadAdaptive(RulePolicy):
     @staticmethod
     def rule(view: View, now_ns: int, state: State, size: int) -> Answer:
         """A fixed hold of the present delay."""
-        return hold_for(view, now_ns, state[0], size)
+        return Fixed.rule(view, now_ns, state, delay_ns=state[0], size=size)

@@ -1,0 +1,227 @@
+"""A stage's queue: who waits, in the order in which a batch would take them.
+
+Requests come in chunks that entered together, and leave in batches, so that a queue costs by the
+batch and not by the request.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Protocol
+
+from policies.contract import NEVER_NS
+from policies.pipeline import Discipline
+from policies.requests import RequestTable
+
+AT_ARRIVAL = -1
+"""As the entry time of a chunk: each of its requests entered at its own arrival."""
+
+Run = tuple[int, int]
+"""(entered_ns or AT_ARRIVAL, how many requests): entry times of a batch, run-length coded."""
+
+
+Taken = tuple[Sequence[int], Sequence[Run]]
+"""Requests that left a queue for a batch, and when they had entered it."""
+
+
+class Queue(Protocol):
+    """What the scheduler asks of a queue. Its length is kept by the scheduler."""
+
+    def push(self, entered_ns: int, requests: Sequence[int]) -> None:
+        """Add requests that entered at one time, or each at its arrival (``AT_ARRIVAL``)."""
+        ...
+
+    def take(self, count: int) -> Taken:
+        """Remove and return the first ``count``; there must be as many."""
+        ...
+
+    def discard(self, request: int) -> int | None:
+        """Remove one request and return when it entered (or ``AT_ARRIVAL``); None if not here."""
+        ...
+
+    def clear(self) -> list[tuple[int, int]]:
+        """Remove and return all :meth:`entries`."""
+        ...
+
+    def oldest_ns(self) -> int:
+        """The earliest entry; ``NEVER_NS`` when empty."""
+        ...
+
+    def __iter__(self) -> Iterator[int]:
+        """Request ids in the order of service."""
+        ...
+
+    def entries(self) -> Iterator[tuple[int, int]]:
+        """(request, entered_ns or ``AT_ARRIVAL``) of all, in any order."""
+        ...
+
+
+def queue_for(discipline: Discipline, table: RequestTable) -> Queue:
+    """An empty queue of a discipline."""
+    if discipline is Discipline.FIFO:
+        return FifoQueue(table)
+    if discipline is Discipline.EDF:
+        return KeyQueue(table, table.deadline_ns)
+    return KeyQueue(table, table.priority)
+
+
+class FifoQueue:
+    """First come, first served: a deque of chunks, the first of them partly taken."""
+
+    __slots__ = ("_arrival_ns", "_chunks", "_head")
+
+    def __init__(self, table: RequestTable) -> None:
+        self._arrival_ns = table.arrival_ns
+        self._chunks: deque[tuple[int, Sequence[int]]] = deque()
+        self._head = 0
+
+    def push(self, entered_ns: int, requests: Sequence[int]) -> None:
+        """Add at the end; slices of the same list of arrivals become one chunk again."""
+        chunks = self._chunks
+        if entered_ns == AT_ARRIVAL and chunks and isinstance(requests, range):
+            last_ns, last = chunks[-1]
+            if last_ns == AT_ARRIVAL and isinstance(last, range) and last.stop == requests.start:
+                chunks[-1] = (AT_ARRIVAL, range(last.start, requests.stop))
+                return
+        chunks.append((entered_ns, requests))
+
+    def take(self, count: int) -> Taken:
+        """Slices of the first chunks; the common case of one chunk copies nothing twice."""
+        entered_ns, requests = self._chunks[0]
+        head = self._head
+        left = len(requests) - head
+        if left == count:
+            self._chunks.popleft()
+            self._head = 0
+            return requests[head:] if head else requests, ((entered_ns, count),)
+        if left > count:
+            self._head = head + count
+            return requests[head : head + count], ((entered_ns, count),)
+        return self._take_across(count)
+
+    def _take_across(self, count: int) -> Taken:
+        taken: list[int] = []
+        runs: list[Run] = []
+        while count:
+            entered_ns, requests = self._chunks[0]
+            here = min(len(requests) - self._head, count)
+            taken.extend(requests[self._head : self._head + here])
+            runs.append((entered_ns, here))
+            count -= here
+            self._head += here
+            if self._head == len(requests):
+                self._chunks.popleft()
+                self._head = 0
+        return taken, runs
+
+    def discard(self, request: int) -> int | None:
+        """Look chunk by chunk, from the head: those that leave early are mostly old."""
+        for index, (entered_ns, requests) in enumerate(self._chunks):
+            start = self._head if index == 0 else 0
+            if request in requests:
+                kept = [other for other in requests[start:] if other != request]
+                if len(kept) == len(requests) - start:
+                    continue
+                if index == 0:
+                    self._head = 0
+                if kept:
+                    self._chunks[index] = (entered_ns, kept)
+                else:
+                    del self._chunks[index]
+                return entered_ns
+        return None
+
+    def clear(self) -> list[tuple[int, int]]:
+        """Drop all chunks."""
+        entries = list(self.entries())
+        self._chunks.clear()
+        self._head = 0
+        return entries
+
+    def oldest_ns(self) -> int:
+        """The head's entry: chunks are in order of entry."""
+        if not self._chunks:
+            return NEVER_NS
+        entered_ns, requests = self._chunks[0]
+        return self._arrival_ns[requests[self._head]] if entered_ns == AT_ARRIVAL else entered_ns
+
+    def __iter__(self) -> Iterator[int]:
+        start = self._head
+        for _, requests in self._chunks:
+            yield from islice(requests, start, None)
+            start = 0
+
+    def entries(self) -> Iterator[tuple[int, int]]:
+        """Ids and entry times, from the head."""
+        start = self._head
+        for entered_ns, requests in self._chunks:
+            for request in islice(requests, start, None):
+                yield request, entered_ns
+            start = 0
+
+
+class KeyQueue:
+    """Smallest key first, ties by entry: earliest deadline first, or by priority."""
+
+    __slots__ = ("_arrival_ns", "_by_entry", "_keys", "_number", "_sorted", "_waiting")
+
+    def __init__(self, table: RequestTable, keys: Sequence[int]) -> None:
+        self._arrival_ns = table.arrival_ns
+        self._keys = keys
+        self._sorted: list[tuple[int, int, int, int]] = []
+        """(key, number of entry, request, entered_ns), the next to leave first."""
+        self._by_entry: deque[tuple[int, int]] = deque()
+        """(number of entry, entry time), in order of entry; those that left are skipped later."""
+        self._waiting: set[int] = set()
+        self._number = 0
+
+    def push(self, entered_ns: int, requests: Sequence[int]) -> None:
+        """Insert each by its key."""
+        for request in requests:
+            number = self._number
+            self._number = number + 1
+            insort(self._sorted, (self._keys[request], number, request, entered_ns))
+            at_ns = self._arrival_ns[request] if entered_ns == AT_ARRIVAL else entered_ns
+            self._by_entry.append((number, at_ns))
+            self._waiting.add(number)
+
+    def take(self, count: int) -> Taken:
+        """The first ``count`` keys."""
+        first = self._sorted[:count]
+        del self._sorted[:count]
+        self._waiting.difference_update(number for _, number, _, _ in first)
+        runs = [(entered_ns, 1) for _, _, _, entered_ns in first]
+        return [request for _, _, request, _ in first], runs
+
+    def discard(self, request: int) -> int | None:
+        """A linear look: it happens to requests that expire or fail only."""
+        for index, (_, number, other, entered_ns) in enumerate(self._sorted):
+            if other == request:
+                del self._sorted[index]
+                self._waiting.discard(number)
+                return entered_ns
+        return None
+
+    def clear(self) -> list[tuple[int, int]]:
+        """Drop all."""
+        entries = list(self.entries())
+        self._sorted.clear()
+        self._by_entry.clear()
+        self._waiting.clear()
+        return entries
+
+    def oldest_ns(self) -> int:
+        """The first entry that still waits."""
+        while self._by_entry and self._by_entry[0][0] not in self._waiting:
+            self._by_entry.popleft()
+        return self._by_entry[0][1] if self._by_entry else NEVER_NS
+
+    def __iter__(self) -> Iterator[int]:
+        return (request for _, _, request, _ in self._sorted)
+
+    def entries(self) -> Iterator[tuple[int, int]]:
+        """Ids and entry times, in the order of service."""
+        return ((request, entered_ns) for _, _, request, entered_ns in self._sorted)

@@ -1,0 +1,89 @@
+"""From the scheduler's diaries to a run log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from policies.pipeline import Pipeline
+from policies.requests import RequestTable
+from policies.runlog import (
+    BatchLog,
+    DeviceLog,
+    Int64,
+    Outcome,
+    RequestLog,
+    RunLog,
+    StageLog,
+    VisitLog,
+)
+from policies.stage_state import StageState
+
+
+def build_log(
+    pipeline: Pipeline,
+    table: RequestTable,
+    stages: Sequence[StageState],
+    drops: Mapping[int, tuple[int, Outcome, str]],
+    end_ns: int,
+    info: dict[str, object],
+) -> RunLog:
+    """The run so far as a value; requests that have not ended are PENDING."""
+    arrival_ns = np.array(table.arrival_ns, np.int64)
+    device_index = {device.name: index for index, device in enumerate(pipeline.devices)}
+    done_ns = np.full(len(table), -1, np.int64)
+    sinks_left = np.zeros(len(table), np.int64)
+    logs = []
+    for stage in stages:
+        batches = stage.journal.batches(end_ns)
+        visits = stage.journal.visit_log(batches, arrival_ns, stage.queue.entries())
+        if not stage.children:
+            sinks_left += 1
+            _note_done(stage, batches, visits, done_ns, sinks_left)
+        logs.append(
+            StageLog(
+                name=stage.spec.name,
+                replicas=stage.spec.replicas,
+                replica_devices=tuple(device_index[name] for name in stage.spec.device),
+                max_batch=stage.spec.max_batch,
+                branch=stage.spec.branch,
+                parents=stage.spec.parents,
+                batches=batches,
+                visits=visits,
+                down=tuple(
+                    (replica, from_ns, end_ns if to_ns < 0 else to_ns)
+                    for replica, from_ns, to_ns in stage.down
+                ),
+            )
+        )
+    ended_ns = np.where(sinks_left == 0, done_ns, -1)
+    outcome = np.where(sinks_left == 0, Outcome.COMPLETED, Outcome.PENDING).astype(np.int8)
+    for request, (at_ns, how, _) in drops.items():
+        ended_ns[request] = at_ns
+        outcome[request] = how
+    requests = RequestLog(
+        arrival_ns=arrival_ns,
+        deadline_ns=np.array(table.deadline_ns, np.int64),
+        items=np.array(table.items, np.int64),
+        ended_ns=ended_ns,
+        outcome=outcome,
+        level=np.zeros(len(table), np.int8),
+        priority=np.array(table.priority, np.int8),
+        reasons={request: reason for request, (_, _, reason) in drops.items()},
+    )
+    devices = tuple(DeviceLog(device.name, device.slots) for device in pipeline.devices)
+    return RunLog(requests, tuple(logs), devices, end_ns, info)
+
+
+def _note_done(
+    stage: StageState, batches: BatchLog, visits: VisitLog, done_ns: Int64, sinks_left: Int64
+) -> None:
+    """Count off, per request, a sink that has finished it, and when."""
+    over = stage.journal.over()
+    sent = visits.row >= 0
+    served = np.zeros(len(visits.row), np.bool_)
+    served[sent] = over[visits.row[sent]]
+    request = visits.request[served]
+    np.maximum.at(done_ns, request, batches.finished_ns[visits.row[served]])
+    sinks_left[request] -= 1

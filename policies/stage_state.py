@@ -1,0 +1,233 @@
+"""One stage as the scheduler keeps it: queue, replicas, and when its policy is to be asked."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from policies.commands import StartBatch
+from policies.contract import NEVER_NS, NO_SIZE, Policy, Reads, View, asker
+from policies.journal import StageJournal
+from policies.pipeline import Stage
+from policies.queues import queue_for
+from policies.requests import RequestTable
+
+
+class DeviceState:
+    """A shared device: free slots, and the stages that use it."""
+
+    __slots__ = ("free", "stages")
+
+    def __init__(self, slots: int) -> None:
+        self.free = slots
+        self.stages: list[StageState] = []
+
+
+class Retry(NamedTuple):
+    """A batch that lost its replica and waits for another."""
+
+    command: StartBatch
+    row: int
+
+
+class StageState:
+    """Mutable state of one stage. ``waiting`` counts the queue; the scheduler keeps it in step."""
+
+    __slots__ = (
+        "always_ready",
+        "ask",
+        "batches",
+        "children",
+        "device_of",
+        "devices",
+        "dispatched_ns",
+        "down",
+        "idle",
+        "idle_since_ns",
+        "index",
+        "is_root",
+        "journal",
+        "last_dispatch_ns",
+        "load",
+        "missing",
+        "next_tick_ns",
+        "observes",
+        "parents",
+        "pipeline_load",
+        "plain",
+        "policy",
+        "queue",
+        "queue_bound",
+        "rate_hz",
+        "reads_deadlines",
+        "reads_estimates",
+        "reads_next_idle",
+        "retries",
+        "returning",
+        "row",
+        "running",
+        "service_ns",
+        "spec",
+        "state",
+        "table",
+        "up",
+        "waiting",
+        "waiting_items",
+        "wake_ns",
+        "wake_size",
+    )
+
+    def __init__(
+        self, index: int, spec: Stage, table: RequestTable, devices: dict[str, DeviceState]
+    ) -> None:
+        policy: Policy = spec.policy
+        self.index = index
+        self.spec = spec
+        self.policy = policy
+        self.ask = asker(policy)
+        self.state = policy.initial_state()
+        self.observes = type(policy).observe is not Policy.observe
+        self.reads_estimates = Reads.ESTIMATES in policy.reads
+        self.reads_deadlines = Reads.DEADLINES in policy.reads
+        self.reads_next_idle = Reads.NEXT_IDLE in policy.reads
+        self.next_tick_ns = policy.tick_ns or NEVER_NS
+        self.service_ns = tuple(spec.predict_ns(n) for n in range(spec.max_batch + 1))
+
+        self.table = table
+        self.queue = queue_for(spec.discipline, table)
+        self.queue_bound = NO_SIZE if spec.queue_bound is None else spec.queue_bound
+        self.waiting = 0
+        self.waiting_items = 0
+        """Kept only where requests differ in size."""
+        self.missing: dict[int, int] = {}
+        """At a join: request to the number of parents still to come."""
+        self.parents = len(spec.parents)
+        self.children: list[StageState] = []
+        self.is_root = not spec.parents
+
+        self.up = spec.replicas
+        self.idle = (1 << spec.replicas) - 1
+        """Bit r is set while replica r is up and runs nothing."""
+        self.running: list[StartBatch | None] = [None] * spec.replicas
+        """By replica, its batch; and of that batch:"""
+        self.row = [-1] * spec.replicas
+        """its row in the journal;"""
+        self.dispatched_ns = [-1] * spec.replicas
+        """when it was sent."""
+        self.retries: deque[Retry] = deque()
+        self.returning = 0
+        """Replicas that are down and will come back."""
+        self.down: list[tuple[int, int, int]] = []
+        """(replica, from_ns, to_ns), to_ns -1 while it is down."""
+        self.devices = [devices[name] for name in dict.fromkeys(spec.device)]
+        self.device_of = [devices[name] for name in spec.device]
+        self.always_ready = not spec.device
+        """No device is shared: an idle replica can always start."""
+        self.plain = self.always_ready and spec.max_items is None
+        """What can be sent follows from the counts of waiting requests and idle replicas alone."""
+        self.idle_since_ns = 0
+        self.last_dispatch_ns = -1
+        self.rate_hz = 0.0
+        self.load = 0.0
+        self.pipeline_load = 0.0
+        """Estimates; 0 where no policy reads them."""
+        self.batches = 0
+
+        self.wake_size = 1
+        """Ask the policy once so many wait."""
+        self.wake_ns = NEVER_NS
+        """Or at this time."""
+        self.journal = StageJournal()
+
+    def ready(self) -> bool:
+        """Whether a batch could start now, on some replica."""
+        if self.always_ready or not self.idle:
+            return self.idle != 0
+        if len(self.devices) == 1:
+            return self.devices[0].free > 0
+        return any(device.free for device in self._idle_devices())
+
+    def pick(self) -> int:
+        """The lowest idle replica whose device has a free slot; only when :meth:`ready`."""
+        idle = self.idle
+        if self.always_ready or len(self.devices) == 1:
+            return (idle & -idle).bit_length() - 1
+        return next(
+            replica
+            for replica, device in enumerate(self.device_of)
+            if idle >> replica & 1 and device.free
+        )
+
+    def ready_replicas(self) -> int:
+        """How many batches could start now."""
+        if self.always_ready:
+            return self.idle.bit_count()
+        idle_on: dict[int, int] = {}
+        for device in self._idle_devices():
+            idle_on[id(device)] = idle_on.get(id(device), 0) + 1
+        return sum(min(device.free, idle_on.get(id(device), 0)) for device in self.devices)
+
+    def _idle_devices(self) -> list[DeviceState]:
+        idle = self.idle
+        return [device for replica, device in enumerate(self.device_of) if idle >> replica & 1]
+
+    def sendable(self) -> int:
+        """How many of the first requests make one batch: by count, and by items (at least one)."""
+        most = min(self.waiting, self.spec.max_batch)
+        if self.spec.max_items is None:
+            return most
+        left = self.spec.max_items
+        fit = 0
+        for request in self.queue:
+            left -= self.table.items[request]
+            if fit == most or (left < 0 and fit):
+                break
+            fit += 1
+        return fit
+
+    def full(self) -> bool:
+        """A batch can grow no more by items."""
+        if self.spec.max_items is None:
+            return False
+        items = self.waiting if self.table.unit_items else self.waiting_items
+        return items >= self.spec.max_items
+
+    def view(self) -> View:
+        """What the policy sees now."""
+        waiting = self.waiting
+        max_batch = self.spec.max_batch
+        plain = self.plain
+        # tuple.__new__ skips the named tuple's own constructor, which costs as much as all the rest.
+        return tuple.__new__(
+            View,
+            (
+                waiting,
+                (waiting if waiting < max_batch else max_batch) if plain else self.sendable(),
+                waiting if self.table.unit_items else self.waiting_items,
+                self.queue.oldest_ns(),
+                self._earliest_deadline_ns() if self.reads_deadlines else NEVER_NS,
+                self.idle.bit_count() if plain else self.ready_replicas(),
+                self.up,
+                self.idle_since_ns,
+                self._next_idle_ns() if self.reads_next_idle else NEVER_NS,
+                self.last_dispatch_ns,
+                max_batch,
+                self.rate_hz,
+                self.load,
+                self.pipeline_load,
+                self.service_ns,
+            ),
+        )
+
+    def _earliest_deadline_ns(self) -> int:
+        return min(map(self.table.deadline_ns.__getitem__, self.queue), default=NEVER_NS)
+
+    def _next_idle_ns(self) -> int:
+        return min(
+            (
+                dispatched_ns + self.service_ns[len(batch.requests)]
+                for batch, dispatched_ns in zip(self.running, self.dispatched_ns, strict=True)
+                if batch is not None
+            ),
+            default=NEVER_NS,
+        )

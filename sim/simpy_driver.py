@@ -1,0 +1,158 @@
+"""The reference driver: the scheduler on SimPy's virtual clock, by its public API only.
+
+Events are timeouts with callbacks, one or two a batch. Whatever is due at an instant is collected
+first; the scheduler then decides once (``Environment.peek`` tells whether more is due at this time).
+Arrivals that are known ahead are brought when a batch can form of them, not one by one, wherever the
+scheduler says that this makes no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import simpy
+
+from policies.commands import Command, SetTimer, StartBatch
+from policies.contract import NEVER_NS
+from policies.scheduler import Scheduler
+from sim.service_times import ServiceTimes
+from sim.sources import Source
+
+
+class SimpyDriver:
+    """Runs a scheduler in a SimPy environment whose clock counts nanoseconds from 0.
+
+    The environment may hold other processes beside it (controllers, failures): they act by
+    :meth:`lose` and :meth:`restore`.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        scheduler: Scheduler,
+        services: Sequence[ServiceTimes],
+        source: Source,
+    ) -> None:
+        self.env = env
+        self.scheduler = scheduler
+        self.done = env.event()
+        """Triggers when every request has ended."""
+        self._times = [service.time_ns for service in services]
+        self._source = source
+        self._finished: list[StartBatch] = []
+        self._timers: list[SetTimer] = []
+        self._lost: set[int] = set()
+        """Identities of running batches whose replica was lost: they will not finish."""
+        self._alarm_ns = NEVER_NS
+        self._flush_ns = -1
+        """The instant for which a pass after all its other events is scheduled."""
+        self._wakes_roots = scheduler.wakes_roots
+        self._bring = False
+        """Something is due that may make use of the arrivals up to now."""
+        self._perform(0, scheduler.decide(0))
+
+    def lose(self, stage: int, replica: int, *, returns: bool) -> None:
+        """The replica dies now; what it runs is lost."""
+        batch = self.scheduler.stages[stage].running[replica]
+        if batch is not None:
+            self._lost.add(id(batch))
+        self._bring = True
+        self.scheduler.replica_lost(int(self.env.now), stage, replica, returns=returns)
+        self._pass_at_end_of_instant()
+
+    def restore(self, stage: int, replica: int) -> None:
+        """The replica can run batches again from now on."""
+        self._bring = True
+        self.scheduler.replica_back(int(self.env.now), stage, replica)
+        self._pass_at_end_of_instant()
+
+    def _on_finish(self, event: Any) -> None:
+        batch: StartBatch = event.value
+        if batch.stage in self._wakes_roots:
+            self._bring = True
+        self._finished.append(batch)
+        self._pass_if_last()
+
+    def _on_timer(self, event: Any) -> None:
+        timer: SetTimer = event.value
+        if timer.stage < 0 or timer.stage in self._wakes_roots:
+            self._bring = True
+        self._timers.append(timer)
+        self._pass_if_last()
+
+    def _on_alarm(self, event: Any) -> None:  # noqa: ARG002
+        self._alarm_ns = NEVER_NS
+        self._bring = True
+        self._pass_if_last()
+
+    def _on_flush(self, event: Any) -> None:  # noqa: ARG002
+        self._pass()
+
+    def _pass_if_last(self) -> None:
+        """Decide now if nothing else is due at this instant, else after it."""
+        if self.env.peek() > self.env.now:
+            self._pass()
+        else:
+            self._pass_at_end_of_instant()
+
+    def _pass_at_end_of_instant(self) -> None:
+        # Events of one time run in the order in which they were scheduled, so this comes last.
+        if self._flush_ns != self.env.now:
+            self._flush_ns = int(self.env.now)
+            self.env.timeout(0).callbacks.append(self._on_flush)
+
+    def _pass(self) -> None:
+        """Apply all that is due, arrivals first, then decide once."""
+        now_ns: Any = self.env.now
+        scheduler = self.scheduler
+        if self._bring:
+            self._bring = False
+            if self._source.next_ns <= now_ns:
+                self._source.bring(now_ns)
+        if self._finished:
+            self._finish(now_ns)
+        if self._timers:
+            for timer in self._timers:
+                scheduler.timer(now_ns, timer)
+            self._timers.clear()
+        self._perform(now_ns, scheduler.decide(now_ns))
+
+    def _finish(self, now_ns: int) -> None:
+        finished = self._finished
+        if len(finished) > 1:
+            finished.sort()
+        for batch in finished:
+            if self._lost and id(batch) in self._lost:
+                self._lost.remove(id(batch))
+            else:
+                self.scheduler.batch_finished(now_ns, batch.stage, batch.replica)
+        finished.clear()
+
+    def _perform(self, now_ns: int, commands: Sequence[Command]) -> None:
+        source = self._source
+        for command in commands:
+            if isinstance(command, StartBatch):
+                stage, batch, _, requests, items, _ = command
+                timeout = self.env.timeout(self._times[stage](batch, len(requests), items), command)
+                timeout.callbacks.append(self._on_finish)
+            elif isinstance(command, SetTimer):
+                at_ns = source.wake_ns(command)
+                if at_ns != NEVER_NS:
+                    self.env.timeout(at_ns - now_ns, command).callbacks.append(self._on_timer)
+            else:
+                source.ended(now_ns, command.requests)
+        if source.alarm_ns < self._alarm_ns:
+            self._alarm_ns = source.alarm_ns
+            self.env.timeout(self._alarm_ns - now_ns).callbacks.append(self._on_alarm)
+        if source.next_ns == NEVER_NS:
+            self._stop_if_over(now_ns)
+
+    def _stop_if_over(self, now_ns: int) -> None:
+        scheduler = self.scheduler
+        if scheduler.ended < self._source.total and scheduler.idle:
+            scheduler.close(
+                now_ns, "held for ever: its policy set no time, and no request is to come"
+            )
+        if scheduler.ended >= self._source.total and not self.done.triggered:
+            self.done.succeed()
