@@ -12,64 +12,71 @@ from numpy.typing import NDArray
 from policies.queues import AT_ARRIVAL, Run
 from policies.runlog import BatchLog, Int64, VisitLog
 
-_DISPATCH_COLUMNS = 6
-_FINISH_COLUMNS = 4
+_SENT_COLUMNS = 5
+_LISTED = -1
+"""As the first request of a batch: they do not follow one another, but stand in a list."""
+_SEVERAL = -2
+"""As the entry time of a batch: its requests entered at several times."""
 
 
 class StageJournal:
-    """What happened at one stage. Row r of ``dispatches`` is the r-th batch that was sent.
+    """What happened at one stage, in flat integer arrays. Row r is the r-th batch that was sent.
 
-    Kept in flat integer arrays, about 8 bytes a visit and 80 bytes a batch.
+    A batch of consecutive requests that entered together costs 64 bytes in all; otherwise its
+    requests cost 8 bytes each and each of its entry times 16.
     """
 
-    __slots__ = ("_dispatches", "_finishes", "_left", "_retries", "_runs", "_visits", "rows")
+    __slots__ = ("_finishes", "_left", "_listed", "_lost", "_retries", "_runs", "_sent", "rows")
 
     def __init__(self) -> None:
-        self._dispatches = array("q")
-        """batch, replica, dispatched_ns, requests, items, attempt"""
-        self._finishes = array("q")
-        """row, started_ns, finished_ns, lost"""
-        self._visits = array("q")
-        """request ids in order of first dispatch"""
+        self._sent = array("q")
+        """replica, dispatched_ns, requests, first request or _LISTED, entered_ns or _SEVERAL"""
+        self._listed = array("q")
+        """request ids of the batches that are _LISTED"""
         self._runs = array("q")
-        """entered_ns, count: entry times of the visits, run-length coded"""
+        """entered_ns, count: of the batches that entered at _SEVERAL times"""
+        self._finishes = array("q")
+        """row, started_ns, finished_ns"""
         self._left = array("q")
         """request, entered_ns: visits that ended in the queue"""
+        self._lost: list[int] = []
+        """rows whose replica was lost"""
         self._retries: list[tuple[int, int]] = []
         """(row of the lost attempt, row of its retry)"""
         self.rows = 0
 
-    def sent(
-        self,
-        batch: int,
-        replica: int,
-        now_ns: int,
-        requests: Sequence[int],
-        runs: Sequence[Run],
-        items: int,
-    ) -> int:
+    def sent(self, replica: int, now_ns: int, requests: Sequence[int], runs: Sequence[Run]) -> int:
         """These requests left the queue as a batch; returns its row."""
-        self._dispatches.extend((batch, replica, now_ns, len(requests), items, 1))
-        self._visits.extend(requests)
-        for run in runs:
-            self._runs.extend(run)
+        first = requests[0]
+        if not isinstance(requests, range):
+            self._listed.extend(requests)
+            first = _LISTED
+        entered_ns = runs[0][0]
+        if len(runs) > 1:
+            self._runs.extend(chain.from_iterable(runs))
+            entered_ns = _SEVERAL
+        # fromlist is the cheapest way into an array, and this runs once a batch.
+        self._sent.fromlist([replica, now_ns, len(requests), first, entered_ns])
         row = self.rows
         self.rows = row + 1
         return row
 
     def resent(self, lost_row: int, replica: int, now_ns: int) -> int:
         """The batch of a lost row was sent once more; returns the new row."""
-        start = lost_row * _DISPATCH_COLUMNS
-        batch, _, _, requests, items, attempt = self._dispatches[start : start + _DISPATCH_COLUMNS]
-        self._dispatches.extend((batch, replica, now_ns, requests, items, attempt + 1))
+        requests = self._sent[lost_row * _SENT_COLUMNS + 2]
+        self._sent.fromlist([replica, now_ns, requests, _LISTED, _SEVERAL])
         row = self.rows
         self.rows = row + 1
         self._retries.append((lost_row, row))
         return row
 
-    def finished(self, row: int, started_ns: int, now_ns: int, lost: bool) -> None:
+    def finished(self, row: int, started_ns: int, now_ns: int) -> None:
         """The batch in this row is over."""
-        self._finishes.extend((row, started_ns, now_ns, lost))
+        self._finishes.fromlist([row, started_ns, now_ns])
+
+    def lost(self, row: int) -> None:
+        """The batch in this row was lost with its replica."""
+        self._lost.append(row)
 
     def left(self, request: int, entered_ns: int) -> None:
         """A request left the queue without being sent."""
@@ -78,56 +85,74 @@ class StageJournal:
     def over(self) -> NDArray[np.bool_]:
         """Per row, whether the batch has finished and was not lost."""
         over = np.zeros(self.rows, np.bool_)
-        row, _, _, lost = _table(self._finishes, _FINISH_COLUMNS)
-        over[row] = lost == 0
+        over[_table(self._finishes, 3)[0]] = True
+        over[self._lost] = False
         return over
 
-    def batches(self, end_ns: int) -> BatchLog:
-        """The batches; one that still runs counts as finished at ``end_ns``."""
-        columns = _table(self._dispatches, _DISPATCH_COLUMNS)
-        batch, replica, dispatched, requests, items, attempt = columns
-        started = dispatched.copy()
-        finished = np.full(self.rows, end_ns, np.int64)
-        lost = np.zeros(self.rows, np.bool_)
-        row, started_ns, finished_ns, was_lost = _table(self._finishes, _FINISH_COLUMNS)
-        started[row] = started_ns
-        finished[row] = finished_ns
-        lost[row] = was_lost != 0
-        return BatchLog(
-            batch=batch,
-            replica=replica.astype(np.int32),
-            dispatched_ns=dispatched,
-            started_ns=started,
-            finished_ns=finished,
-            requests=requests,
-            items=items,
-            attempt=attempt.astype(np.int8),
-            lost=lost,
-        )
-
-    def visit_log(
-        self, batches: BatchLog, arrival_ns: Int64, queued: Iterable[tuple[int, int]]
-    ) -> VisitLog:
+    def visits(self, arrival_ns: Int64, queued: Iterable[tuple[int, int]]) -> VisitLog:
         """The visits, with entry times written out and each pointing at its last attempt.
 
         ``queued`` are the (request, entered_ns) that are in the queue still.
         """
-        first = batches.attempt == 1
-        row = np.repeat(np.flatnonzero(first), batches.requests[first])
-        last = np.arange(self.rows)
-        # Later retries first, so that a chain of them would resolve to its end.
-        for lost_row, retry in reversed(self._retries):
-            last[lost_row] = last[retry]
-        request = np.frombuffer(self._visits, np.int64).copy()
-        entered_ns, count = _table(self._runs, 2)
+        _, _, count, first, entered_ns = _table(self._sent, _SENT_COLUMNS)
+        rows = np.flatnonzero(~self._is_retry())
+        count, first, entered_ns = count[rows], first[rows], entered_ns[rows]
+        offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        request = np.repeat(first, count)
+        listed = request == _LISTED
+        request += offset
+        request[listed] = np.frombuffer(self._listed, np.int64)
         enqueued = np.repeat(entered_ns, count)
+        run_ns, run_count = _table(self._runs, 2)
+        enqueued[enqueued == _SEVERAL] = np.repeat(run_ns, run_count)
         left, left_ns = _table(self._left + array("q", chain.from_iterable(queued)), 2)
         request = np.concatenate([request, left])
         enqueued = np.concatenate([enqueued, left_ns])
         at_arrival = enqueued == AT_ARRIVAL
         enqueued[at_arrival] = arrival_ns[request[at_arrival]]
-        row = np.concatenate([last[row], np.full(len(left), -1, np.int64)])
+        row = np.concatenate([np.repeat(self._last_attempt()[rows], count), np.full_like(left, -1)])
         return VisitLog(request=request, enqueued_ns=enqueued, row=row)
+
+    def batches(self, end_ns: int, visits: VisitLog, items: Int64) -> BatchLog:
+        """The batches; one that still runs counts as finished at ``end_ns``. ``items`` by request."""
+        replica, dispatched, requests, _, _ = _table(self._sent, _SENT_COLUMNS)
+        started = dispatched.copy()
+        finished = np.full(self.rows, end_ns, np.int64)
+        row, started_ns, finished_ns = _table(self._finishes, 3)
+        started[row] = started_ns
+        finished[row] = finished_ns
+        lost = np.zeros(self.rows, np.bool_)
+        lost[self._lost] = True
+        is_retry = self._is_retry()
+        number = np.cumsum(~is_retry) - 1
+        total = np.zeros(self.rows, np.int64)
+        sent = visits.row >= 0
+        np.add.at(total, visits.row[sent], items[visits.request[sent]])
+        for lost_row, retry in self._retries:
+            number[retry] = number[lost_row]
+            total[lost_row] = total[retry]
+        return BatchLog(
+            batch=number,
+            replica=replica.astype(np.int32),
+            dispatched_ns=dispatched,
+            started_ns=started,
+            finished_ns=finished,
+            requests=requests,
+            items=total,
+            attempt=np.where(is_retry, 2, 1).astype(np.int8),
+            lost=lost,
+        )
+
+    def _is_retry(self) -> NDArray[np.bool_]:
+        is_retry = np.zeros(self.rows, np.bool_)
+        is_retry[[row for _, row in self._retries]] = True
+        return is_retry
+
+    def _last_attempt(self) -> Int64:
+        last = np.arange(self.rows)
+        for lost_row, row in self._retries:
+            last[lost_row] = row
+        return last
 
 
 def _table(flat: array[int], columns: int) -> NDArray[np.int64]:

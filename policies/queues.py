@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol
 
 from policies.contract import NEVER_NS
@@ -103,19 +103,20 @@ class FifoQueue:
         return self._take_across(count)
 
     def _take_across(self, count: int) -> Taken:
-        taken: list[int] = []
+        """Slices of several chunks: one slice still, where they follow one another."""
+        slices: list[Sequence[int]] = []
         runs: list[Run] = []
         while count:
             entered_ns, requests = self._chunks[0]
             here = min(len(requests) - self._head, count)
-            taken.extend(requests[self._head : self._head + here])
+            slices.append(requests[self._head : self._head + here])
             runs.append((entered_ns, here))
             count -= here
             self._head += here
             if self._head == len(requests):
                 self._chunks.popleft()
                 self._head = 0
-        return taken, runs
+        return _join(slices), runs
 
     def discard(self, request: int) -> int | None:
         """Look chunk by chunk, from the head: those that leave early are mostly old."""
@@ -161,6 +162,16 @@ class FifoQueue:
             for request in islice(requests, start, None):
                 yield request, entered_ns
             start = 0
+
+
+def _join(slices: Sequence[Sequence[int]]) -> Sequence[int]:
+    joined = slices[0]
+    for part in slices[1:]:
+        if isinstance(joined, range) and isinstance(part, range) and part.start == joined.stop:
+            joined = range(joined.start, part.stop)
+        else:
+            return list(chain.from_iterable(slices))
+    return joined
 
 
 class KeyQueue:

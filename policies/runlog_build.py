@@ -31,13 +31,14 @@ def build_log(
 ) -> RunLog:
     """The run so far as a value; requests that have not ended are PENDING."""
     arrival_ns = np.array(table.arrival_ns, np.int64)
+    items = np.array(table.items, np.int64)
     device_index = {device.name: index for index, device in enumerate(pipeline.devices)}
     done_ns = np.full(len(table), -1, np.int64)
     sinks_left = np.zeros(len(table), np.int64)
     logs = []
     for stage in stages:
-        batches = stage.journal.batches(end_ns)
-        visits = stage.journal.visit_log(batches, arrival_ns, stage.queue.entries())
+        visits = stage.journal.visits(arrival_ns, stage.queue.entries())
+        batches = stage.journal.batches(end_ns, visits, items)
         if not stage.children:
             sinks_left += 1
             _note_done(stage, batches, visits, done_ns, sinks_left)
@@ -65,7 +66,7 @@ def build_log(
     requests = RequestLog(
         arrival_ns=arrival_ns,
         deadline_ns=np.array(table.deadline_ns, np.int64),
-        items=np.array(table.items, np.int64),
+        items=items,
         ended_ns=ended_ns,
         outcome=outcome,
         level=np.zeros(len(table), np.int8),

@@ -13,6 +13,10 @@ from policies.queues import queue_for
 from policies.requests import RequestTable
 
 
+UNABLE = 2**63
+"""As a stage's ``wake_size``: no batch could start, so that its policy is not asked at all."""
+
+
 class DeviceState:
     """A shared device: free slots, and the stages that use it."""
 
@@ -138,6 +142,11 @@ class StageState:
         self.wake_ns = NEVER_NS
         """Or at this time."""
         self.journal = StageJournal()
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether the policy holds, or awaits a first request: not where no batch could start."""
+        return self.wake_size != UNABLE
 
     def ready(self) -> bool:
         """Whether a batch could start now, on some replica."""

@@ -1,0 +1,63 @@
+"""What the parts of the scheduler share: the stages at work, and what is to be decided and done."""
+
+from __future__ import annotations
+
+from policies.commands import Command
+from policies.contract import NEVER_NS
+from policies.estimates import Estimates
+from policies.pipeline import Pipeline
+from policies.requests import RequestTable
+from policies.runlog import Outcome
+from policies.stage_state import DeviceState, StageState
+
+
+class Board:
+    """The scheduler's state. ``policies.scheduler`` works on it, with ``flow`` and ``alarms``."""
+
+    def __init__(self, pipeline: Pipeline, requests: RequestTable) -> None:
+        self.pipeline = pipeline
+        self.requests = requests
+        devices = {device.name: DeviceState(device.slots) for device in pipeline.devices}
+        self.stages = [
+            StageState(index, spec, requests, devices) for index, spec in enumerate(pipeline.stages)
+        ]
+        by_name = {stage.spec.name: stage for stage in self.stages}
+        for stage in self.stages:
+            for parent in stage.spec.parents:
+                by_name[parent].children.append(stage)
+            for device in stage.devices:
+                device.stages.append(stage)
+        self.roots = [stage for stage in self.stages if stage.is_root]
+        self.sinks = sum(not stage.children for stage in self.stages)
+        self.forked = (
+            len(self.roots) > 1
+            or self.sinks > 1
+            or any(len(stage.children) > 1 for stage in self.stages)
+        )
+        """A request can be in two places at once."""
+        self.expire = pipeline.expire
+        self.ended = 0
+        """Requests that have an outcome."""
+        self.drops: dict[int, tuple[int, Outcome, str]] = {}
+        """Request to (when, outcome, reason), for those that were not completed."""
+        self.sinks_done: dict[int, int] = {}
+        """With several sinks: request to how many of them have finished it."""
+        self.dirty = 0
+        """Bit k is set when stage k's policy is to be asked."""
+        self.out: list[Command] = []
+        """Commands of this instant."""
+        self.deadlines: list[tuple[int, int]] = []
+        """Heap of (deadline_ns, request) of those that may expire."""
+        self.expiry_ns = NEVER_NS
+        """When the expiry timer is set for."""
+        reads = any(stage.reads_estimates for stage in self.stages)
+        self.estimates = (
+            Estimates(len(self.stages), pipeline.estimate_window_ns, pipeline.estimate_weight)
+            if reads
+            else None
+        )
+
+    def ask_again(self, stage: StageState) -> None:
+        """Something that a hold may depend on has changed."""
+        if stage.waiting and stage.can_be_asked:
+            self.dirty |= 1 << stage.index
