@@ -12,7 +12,6 @@ from policies.pipeline import Stage
 from policies.queues import queue_for
 from policies.requests import RequestTable
 
-
 UNABLE = 2**63
 """As a stage's ``wake_size``: no batch could start, so that its policy is not asked at all."""
 
