@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 from policies import alarms, flow
 from policies.board import Board
-from policies.commands import Command, Drop, SetTimer, StartBatch
+from policies.commands import Command, Complete, Drop, SetTimer, StartBatch
 from policies.contract import NEVER_NS, NO_SIZE, View
 from policies.pipeline import Pipeline
 from policies.queues import AT_ARRIVAL
@@ -304,7 +304,7 @@ class Scheduler(Board):
             flow.abandon(self, stage, now_ns, f"{reason}, waiting at {stage.spec.name}")
         self.dirty = 0
         out, self.out = self.out, []
-        return [command for command in out if isinstance(command, Drop)]
+        return [command for command in out if isinstance(command, Complete | Drop)]
 
     def log(self, end_ns: int, info: dict[str, object] | None = None) -> RunLog:
         """The run so far."""
