@@ -1,0 +1,181 @@
+"""The three tables of a recorded run, and the way between them and a run log.
+
+A table is made and read in chunks of rows, so that only one is in memory beside the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from policies.contract import NEVER_NS
+from policies.runlog import BatchLog, Outcome, RequestLog, StageLog, VisitLog
+
+CHUNK_ROWS = 1_000_000
+
+_NAME = pa.dictionary(pa.int32(), pa.string())
+
+REQUESTS = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("arrival_ns", pa.int64(), nullable=False),
+        pa.field("deadline_ns", pa.int64()),
+        pa.field("items", pa.int64(), nullable=False),
+        pa.field("completed_ns", pa.int64()),
+        pa.field("ended_ns", pa.int64()),
+        pa.field("outcome", _NAME, nullable=False),
+        pa.field("level", pa.int8(), nullable=False),
+        pa.field("priority", pa.int8(), nullable=False),
+        pa.field("reason", _NAME),
+    ]
+)
+VISITS = pa.schema(
+    [
+        pa.field("request", pa.int64(), nullable=False),
+        pa.field("stage", _NAME, nullable=False),
+        pa.field("branch", _NAME, nullable=False),
+        pa.field("enqueued_ns", pa.int64(), nullable=False),
+        pa.field("dispatched_ns", pa.int64()),
+        pa.field("finished_ns", pa.int64()),
+        pa.field("batch", pa.int64()),
+        pa.field("row", pa.int64()),  # which of the stage's rows in the batches table
+    ]
+)
+BATCHES = pa.schema(
+    [
+        pa.field("stage", _NAME, nullable=False),
+        pa.field("replica", pa.int32(), nullable=False),
+        pa.field("batch", pa.int64(), nullable=False),
+        pa.field("dispatched_ns", pa.int64(), nullable=False),
+        pa.field("started_ns", pa.int64(), nullable=False),
+        pa.field("finished_ns", pa.int64(), nullable=False),
+        pa.field("requests", pa.int64(), nullable=False),
+        pa.field("items", pa.int64(), nullable=False),
+        pa.field("attempt", pa.int8(), nullable=False),
+        pa.field("lost", pa.bool_(), nullable=False),
+    ]
+)
+SCHEMAS = {"requests": REQUESTS, "visits": VISITS, "batches": BATCHES}
+"""By the file's name without its ending."""
+
+_OUTCOMES = [outcome.name.lower() for outcome in Outcome]
+
+
+def request_tables(log: RequestLog) -> Iterator[pa.Table]:
+    """The requests as tables; a time that does not exist is null."""
+    reasons = list(dict.fromkeys(log.reasons.values()))
+    number = {reason: index for index, reason in enumerate(reasons)}
+    reason = np.full(len(log), -1, np.int32)
+    if log.reasons:
+        reason[list(log.reasons)] = [number[text] for text in log.reasons.values()]
+    for rows in _chunks(len(log)):
+        ended, outcome = log.ended_ns[rows], log.outcome[rows]
+        deadline, code = log.deadline_ns[rows], reason[rows]
+        columns = [
+            np.arange(rows.start, rows.stop),
+            log.arrival_ns[rows],
+            pa.array(deadline, mask=deadline == NEVER_NS),
+            log.items[rows],
+            pa.array(ended, mask=outcome != Outcome.COMPLETED),
+            pa.array(ended, mask=ended < 0),
+            _coded(outcome.astype(np.int32), _OUTCOMES),
+            log.level[rows],
+            log.priority[rows],
+            _coded(code, reasons),
+        ]
+        yield pa.table(columns, schema=REQUESTS)
+
+
+def visit_tables(stage: StageLog) -> Iterator[pa.Table]:
+    """One stage's visits as tables; a visit that was not dispatched has nulls."""
+    batches = stage.batches
+    for rows in _chunks(len(stage.visits.request)):
+        row = stage.visits.row[rows]
+        unsent = row < 0
+        columns = [
+            stage.visits.request[rows],
+            _constant(stage.name, len(row)),
+            _constant(stage.branch, len(row)),
+            stage.visits.enqueued_ns[rows],
+            *(
+                pa.array(_taken(column, row), mask=unsent)
+                for column in (batches.dispatched_ns, batches.finished_ns, batches.batch)
+            ),
+            pa.array(row, mask=unsent),
+        ]
+        yield pa.table(columns, schema=VISITS)
+
+
+def batch_tables(stage: StageLog) -> Iterator[pa.Table]:
+    """One stage's batches as tables."""
+    batches = stage.batches
+    for rows in _chunks(len(batches.batch)):
+        columns = [
+            _constant(stage.name, rows.stop - rows.start),
+            *(getattr(batches, name)[rows] for name in BATCHES.names[1:]),
+        ]
+        yield pa.table(columns, schema=BATCHES)
+
+
+def read_requests(table: pa.Table) -> RequestLog:
+    """The request log behind its table."""
+    names = table["outcome"].combine_chunks()
+    codes = np.array([_OUTCOMES.index(name) for name in names.dictionary.to_pylist()], np.int8)
+    reason = table["reason"].combine_chunks()
+    with_reason = np.flatnonzero(reason.is_valid().to_numpy(zero_copy_only=False))
+    texts = reason.take(pa.array(with_reason)).to_pylist()
+    return RequestLog(
+        arrival_ns=_numpy(table, "arrival_ns"),
+        deadline_ns=_numpy(table, "deadline_ns", null=NEVER_NS),
+        items=_numpy(table, "items"),
+        ended_ns=_numpy(table, "ended_ns", null=-1),
+        outcome=codes[names.indices.to_numpy()],
+        level=_numpy(table, "level"),
+        priority=_numpy(table, "priority"),
+        reasons=dict(zip(with_reason.tolist(), texts, strict=True)),
+    )
+
+
+def read_visits(table: pa.Table) -> VisitLog:
+    """One stage's visit log behind its rows."""
+    return VisitLog(
+        request=_numpy(table, "request"),
+        enqueued_ns=_numpy(table, "enqueued_ns"),
+        row=_numpy(table, "row", null=-1),
+    )
+
+
+def read_batches(table: pa.Table) -> BatchLog:
+    """One stage's batch log behind its rows."""
+    return BatchLog(**{name: _numpy(table, name) for name in BATCHES.names[1:]})
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    for start in range(0, count, CHUNK_ROWS):
+        yield slice(start, min(start + CHUNK_ROWS, count))
+
+
+def _taken(column: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The column's entries at ``row``, any value where that is -1."""
+    return column[row] if len(column) else np.zeros(len(row), np.int64)
+
+
+def _coded(codes: NDArray[np.int32], names: list[str]) -> pa.DictionaryArray:
+    indices = pa.array(codes, mask=codes < 0)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string()))
+
+
+def _constant(name: str, count: int) -> pa.DictionaryArray:
+    return _coded(np.zeros(count, np.int32), [name])
+
+
+def _numpy(table: pa.Table, name: str, null: int | None = None) -> NDArray[Any]:
+    column = table[name]
+    if null is not None:
+        column = column.fill_null(null)
+    values: NDArray[Any] = column.to_numpy()
+    return values
