@@ -103,7 +103,9 @@ class StageLog:
 
 @dataclass(frozen=True, slots=True)
 class DeviceLog:
-    """A device that replicas shared, and how many batches it runs at once."""
+    """A device that the pipeline names or that one replica has for itself, and how many batches it
+    runs at once.
+    """
 
     name: str
     slots: int
@@ -117,6 +119,7 @@ class RunLog:
     stages: tuple[StageLog, ...]
     """In topological order."""
     devices: tuple[DeviceLog, ...]
+    """Those of the pipeline, then the replicas' own, named stage/replica."""
     end_ns: int
     """When the last event fell; the run starts at 0."""
     info: dict[str, object] = field(default_factory=dict)

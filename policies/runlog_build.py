@@ -32,6 +32,7 @@ def build_log(
     """The run so far as a value; requests that have not ended are PENDING."""
     arrival_ns = np.array(table.arrival_ns, np.int64)
     items = np.array(table.items, np.int64)
+    devices = [DeviceLog(device.name, device.slots) for device in pipeline.devices]
     device_index = {device.name: index for index, device in enumerate(pipeline.devices)}
     done_ns = np.full(len(table), -1, np.int64)
     sinks_left = np.zeros(len(table), np.int64)
@@ -42,11 +43,14 @@ def build_log(
         if not stage.children:
             sinks_left += 1
             _note_done(stage, batches, visits, done_ns, sinks_left)
+        shared = tuple(device_index[name] for name in stage.spec.device)
+        own = range(len(devices), len(devices) + stage.spec.replicas - len(shared))
+        devices.extend(DeviceLog(f"{stage.spec.name}/{replica}", 1) for replica in range(len(own)))
         logs.append(
             StageLog(
                 name=stage.spec.name,
                 replicas=stage.spec.replicas,
-                replica_devices=tuple(device_index[name] for name in stage.spec.device),
+                replica_devices=shared or tuple(own),
                 max_batch=stage.spec.max_batch,
                 branch=stage.spec.branch,
                 parents=stage.spec.parents,
@@ -73,8 +77,7 @@ def build_log(
         priority=np.array(table.priority, np.int8),
         reasons={request: reason for request, (_, _, reason) in drops.items()},
     )
-    devices = tuple(DeviceLog(device.name, device.slots) for device in pipeline.devices)
-    return RunLog(requests, tuple(logs), devices, end_ns, info)
+    return RunLog(requests, tuple(logs), tuple(devices), end_ns, info)
 
 
 def _note_done(

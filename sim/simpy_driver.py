@@ -52,6 +52,18 @@ class SimpyDriver:
         """Something is due that may make use of the arrivals up to now."""
         self._perform(0, scheduler.decide(0))
 
+    def run(self) -> None:
+        """Run the environment until every request has ended."""
+        if self._source.total == 0:
+            return
+        try:
+            self.env.run(until=self.done)
+        except RuntimeError:
+            # SimPy ran out of events. An error of another process beside the pipeline is not ours.
+            if self.env.peek() != float("inf"):
+                raise
+            self.scheduler.close(int(self.env.now), "no replica came back for it")
+
     def lose(self, stage: int, replica: int, *, returns: bool) -> None:
         """The replica dies now; what it runs is lost."""
         batch = self.scheduler.stages[stage].running[replica]

@@ -17,12 +17,20 @@ from policies.workload import ClosedWorkload, Workload
 class Source(Protocol):
     """Brings arrivals to a scheduler, and says when it must be given the chance to."""
 
-    total: int
-    """Requests in all."""
-    next_ns: int
-    """The next arrival; ``NEVER_NS`` if there is none until a request ends."""
-    alarm_ns: int
-    """When the driver must wake for an arrival, whatever the timers say; or ``NEVER_NS``."""
+    @property
+    def total(self) -> int:
+        """Requests in all."""
+        ...
+
+    @property
+    def next_ns(self) -> int:
+        """The next arrival; ``NEVER_NS`` if there is none until a request ends."""
+        ...
+
+    @property
+    def alarm_ns(self) -> int:
+        """When the driver must wake for an arrival, whatever the timers say; or ``NEVER_NS``."""
+        ...
 
     def bring(self, now_ns: int) -> None:
         """Hand over all arrivals up to now; called when ``next_ns`` has come."""

@@ -1,0 +1,152 @@
+"""Simulate a pipeline on the reference driver: from a configuration, or from the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import simpy
+
+from configs.model import Config, StageConfig
+from configs.pipeline import Predict, pipeline_of
+from policies.pipeline import Pipeline
+from policies.requests import RequestTable
+from policies.runlog import RunLog
+from policies.scheduler import Scheduler
+from policies.workload import ClosedWorkload, Workload
+from sim.service.base import ServiceModel
+from sim.service_times import ModelTimes, ReplayTimes, ServiceTimes
+from sim.simpy_driver import SimpyDriver
+from sim.sources import ClosedSource, OpenSource, Source
+from sim.streams import stream
+from sim.workload import draw_workload
+
+AnyWorkload = Workload | ClosedWorkload
+Beside = Callable[[simpy.Environment, SimpyDriver], None]
+"""Called before the run: may start SimPy processes of its own beside the pipeline."""
+
+
+def simulate(
+    config: Config,
+    *,
+    replication: int = 0,
+    workload: AnyWorkload | None = None,
+    beside: Beside | None = None,
+) -> RunLog:
+    """One replication of a configuration. Its random numbers depend on the seed, the replication and
+    the names of the parts, so that two settings of one pipeline meet the same arrivals and the same
+    noise. ``workload`` replaces the configured one.
+    """
+    if workload is None:
+        workload = workload_of(config, replication)
+    models = {stage.name: stage.service.for_stage(stage.name) for stage in config.stages}
+    pipeline = pipeline_of(config, _predict(models, _mean_items(workload)))
+    times = [
+        ModelTimes(models[stage.name], stream(config.seed, replication, f"service.{stage.name}"))
+        for stage in pipeline.stages
+    ]
+    info: dict[str, object] = {
+        "engine": "simpy",
+        "name": config.name,
+        "seed": config.seed,
+        "replication": replication,
+    }
+    return run(pipeline, times, workload, info=info, beside=beside)
+
+
+def workload_of(config: Config, replication: int = 0) -> AnyWorkload:
+    """The configured workload, as one replication draws it."""
+    asked = config.workload
+    return draw_workload(
+        asked.arrivals,
+        asked.items,
+        requests=asked.requests,
+        duration_ns=asked.duration_ns,
+        deadline_after_ns=asked.deadline_ns,
+        priority_weights=asked.priorities,
+        seed=config.seed,
+        replication=replication,
+    )
+
+
+def replications(config: Config, jobs: int = 1) -> Iterator[RunLog]:
+    """All replications in order, on as many processes as ``jobs`` (-1: all cores)."""
+    if jobs == 1 or config.replications == 1:
+        for replication in range(config.replications):
+            yield simulate(config, replication=replication)
+        return
+    from joblib import Parallel, delayed
+
+    parallel = Parallel(n_jobs=jobs, return_as="generator")
+    yield from parallel(
+        delayed(simulate)(config, replication=number) for number in range(config.replications)
+    )
+
+
+def replay(config: Config, log: RunLog) -> RunLog:
+    """Simulate the scheduling of a run with the run's own arrivals and batch times: what differs is
+    the driver alone. A batch takes from dispatch to when its end was learnt, by its number.
+    """
+    models = {stage.name: stage.service.for_stage(stage.name) for stage in config.stages}
+    requests = log.requests
+    workload = Workload(
+        requests.arrival_ns, requests.deadline_ns, requests.items, requests.priority
+    )
+    pipeline = pipeline_of(config, _predict(models, _mean_items(workload)))
+    measured = {stage.name: stage.batches for stage in log.stages}
+    times: list[ServiceTimes] = []
+    for stage in pipeline.stages:
+        batches = measured[stage.name]
+        first = (batches.attempt == 1) & ~batches.lost
+        times.append(ReplayTimes(batches.finished_ns[first] - batches.dispatched_ns[first]))
+    info: dict[str, object] = {"engine": "simpy", "name": config.name, "replay": True}
+    return run(pipeline, times, workload, info=info)
+
+
+def run(
+    pipeline: Pipeline,
+    times: Sequence[ServiceTimes],
+    workload: AnyWorkload,
+    *,
+    info: dict[str, object] | None = None,
+    beside: Beside | None = None,
+) -> RunLog:
+    """Run a pipeline until every request has ended; ``times`` has one entry a stage, in order."""
+    env = simpy.Environment(0)
+    scheduler, source = _source(pipeline, workload)
+    driver = SimpyDriver(env, scheduler, times, source)
+    if beside is not None:
+        beside(env, driver)
+    driver.run()
+    return scheduler.log(int(env.now), info)
+
+
+def _source(pipeline: Pipeline, workload: AnyWorkload) -> tuple[Scheduler, Source]:
+    if isinstance(workload, ClosedWorkload):
+        table = RequestTable()
+        scheduler = Scheduler(pipeline, table)
+        return scheduler, ClosedSource(scheduler, table, workload)
+    scheduler = Scheduler(pipeline, RequestTable(workload))
+    return scheduler, OpenSource(scheduler, workload)
+
+
+def _mean_items(workload: AnyWorkload) -> float:
+    return float(np.mean(workload.items)) if len(workload) else 1.0
+
+
+def _predict(
+    models: dict[str, ServiceModel], mean_items: float
+) -> Callable[[StageConfig], Predict]:
+    """Predicted service times: the model's mean, for requests of mean size."""
+
+    def of_stage(stage: StageConfig) -> Predict:
+        model = models[stage.name]
+
+        def predict_ns(requests: int) -> int:
+            if not requests:
+                return 0
+            return round(model.expected_ns(requests, round(requests * mean_items)))
+
+        return predict_ns
+
+    return of_stage

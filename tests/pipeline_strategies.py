@@ -1,0 +1,97 @@
+"""Generated pipelines and workloads. Times are a few dozen nanoseconds, so that ties are common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from hypothesis import strategies as st
+
+from policies.contract import NEVER_NS, Decision, Dispatch, Hold, Policy, State, View
+from policies.fixed import Fixed
+from policies.immediate import Immediate
+from policies.load_adaptive import LoadAdaptive
+from policies.pipeline import Device, Discipline, Pipeline, Stage
+from policies.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyFull(Policy):
+    """Sends full batches and nothing else: the rest of a run is held for ever."""
+
+    kind: ClassVar[str] = "test-only-full"
+
+    def decide(self, view: View, now_ns: int, state: State) -> Decision:
+        if view.waiting >= view.max_batch or view.sendable < view.waiting:
+            return Dispatch(view.sendable)
+        return Hold(NEVER_NS, view.max_batch)
+
+
+@dataclass(frozen=True, slots=True)
+class ByDeadline(Policy):
+    """Reads every part of the view: holds until the earliest deadline less the predicted service."""
+
+    kind: ClassVar[str] = "test-by-deadline"
+
+    def decide(self, view: View, now_ns: int, state: State) -> Decision:
+        slack_ns = view.service_ns[view.sendable]
+        until_ns = min(view.earliest_deadline_ns, view.oldest_enqueued_ns + 40) - slack_ns
+        crowded = view.load > 0.9 or view.next_idle_ns <= now_ns + 5
+        if now_ns >= until_ns or crowded or view.sendable == view.max_batch:
+            return Dispatch(view.sendable)
+        return Hold(until_ns, max(view.max_batch, view.waiting + 1))
+
+
+POLICIES = st.one_of(
+    st.just(Immediate()),
+    st.just(OnlyFull()),
+    st.just(ByDeadline()),
+    st.builds(Fixed, delay_ns=st.integers(0, 60)),
+    st.just(LoadAdaptive(initial_ns=10, step_ns=5, interval_ns=20, max_ns=50)),
+)
+
+
+def predicted_ns(requests: int) -> int:
+    return 10 + requests
+
+
+@st.composite
+def pipelines(draw: st.DrawFn, policies: st.SearchStrategy[Policy] = POLICIES) -> Pipeline:
+    devices = [Device(f"d{k}", draw(st.integers(1, 2))) for k in range(draw(st.integers(1, 2)))]
+    stages: list[Stage] = []
+    for k in range(draw(st.integers(1, 4))):
+        replicas = draw(st.integers(1, 3))
+        names = st.sampled_from([device.name for device in devices])
+        shares = draw(st.booleans())
+        before = [stage.name for stage in stages]
+        stages.append(
+            Stage(
+                name=f"s{k}",
+                policy=draw(policies),
+                predict_ns=predicted_ns,
+                replicas=replicas,
+                max_batch=draw(st.integers(1, 4)),
+                max_items=draw(st.sampled_from([None, None, 4])),
+                discipline=draw(st.sampled_from(Discipline)),
+                queue_bound=draw(st.sampled_from([None, None, 1, 3])),
+                device=tuple(draw(names) for _ in range(replicas)) if shares else (),
+                parents=tuple(name for name in before if draw(st.booleans())),
+            )
+        )
+    return Pipeline(
+        tuple(stages), tuple(devices), expire=draw(st.booleans()), estimate_window_ns=50
+    )
+
+
+ARRIVALS = st.lists(
+    st.tuples(st.integers(0, 30), st.integers(1, 200), st.integers(1, 3)), min_size=1, max_size=40
+)
+"""(gap_ns, deadline after arrival, items) of each request"""
+
+
+def workload_of(arrivals: list[tuple[int, int, int]]) -> Workload:
+    gaps, after, items = (np.array(column, np.int64) for column in zip(*arrivals, strict=True))
+    arrival_ns = np.cumsum(gaps)
+    priority = (np.arange(len(gaps)) % 3).astype(np.int8)
+    return Workload(arrival_ns, arrival_ns + after, items, priority)
