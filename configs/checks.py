@@ -1,0 +1,123 @@
+"""What must hold between the parts of a configuration, each value being right by itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from configs.errors import ConfigError, Problem, nearest
+from configs.model import Config, StageConfig
+from configs.tuning import range_of
+from policies.contract import Policy
+from policies.pipeline import CycleError, Discipline, topological
+
+Found = tuple[str, str]
+"""A key path and what is wrong there."""
+
+
+def checked(config: Config, source: str = "") -> Config:
+    """``config`` itself. Raises ConfigError with all that does not hold; ``source`` is its file."""
+    found = [Problem(source, where, text) for where, text in problems(config)]
+    if found:
+        raise ConfigError(found)
+    return config
+
+
+def problems(config: Config) -> Iterator[Found]:
+    """Everything that does not hold."""
+    yield from _names(config)
+    yield from _graph(config)
+    for stage in config.stages:
+        yield from _devices(config, stage)
+        yield from _stage(config, stage)
+    yield from _workload(config)
+    for path, tune in config.tune.items():
+        try:
+            range_of(config, path, tune)
+        except ConfigError as error:
+            yield from ((f"tune.{path}", problem.text) for problem in error.problems)
+
+
+def _names(config: Config) -> Iterator[Found]:
+    if not config.stages:
+        yield "stages", "is an empty list; a pipeline needs at least one stage"
+    counts = Counter(stage.name for stage in config.stages)
+    for name, count in counts.items():
+        if count > 1:
+            yield f"stages.{name}", f"{count} stages have this name; give each its own"
+
+
+def _graph(config: Config) -> Iterator[Found]:
+    parents = config.parents()
+    sound = len(parents) == len(config.stages)
+    for stage in config.stages:
+        after = stage.after or ()
+        for name in after:
+            if name not in parents:
+                sound = False
+                yield (
+                    f"stages.{stage.name}.after",
+                    f"there is no stage `{name}`; {nearest(name, parents, called='stages')}",
+                )
+        for name, count in Counter(after).items():
+            if count > 1:
+                yield f"stages.{stage.name}.after", f"names `{name}` {count} times"
+    if sound:
+        try:
+            topological(parents)
+        except CycleError as error:
+            yield f"stages.{error.cycle[-1]}.after", str(error)
+
+
+def _devices(config: Config, stage: StageConfig) -> Iterator[Found]:
+    where = f"stages.{stage.name}.device"
+    for name in dict.fromkeys(stage.device):
+        if name not in config.devices:
+            hint = nearest(name, config.devices, called="devices")
+            yield where, f"there is no device `{name}`; {hint}"
+    if len(stage.device) not in (0, 1, stage.replicas):
+        yield (
+            where,
+            f"names {len(stage.device)} devices for {stage.replicas} replicas;"
+            " give one for all or one for each",
+        )
+
+
+def _stage(config: Config, stage: StageConfig) -> Iterator[Found]:
+    where = f"stages.{stage.name}"
+    workload = config.workload
+    policy: Policy = stage.policy
+    try:
+        policy.check(stage.max_batch)
+    except ValueError as error:
+        yield f"{where}.policy", str(error)
+    if stage.discipline is Discipline.EDF and workload.deadline_ns is None:
+        yield f"{where}.discipline", "edf needs workload.deadline, which is not set"
+    if stage.discipline is Discipline.PRIORITY and not workload.priorities:
+        yield f"{where}.discipline", "priority needs workload.priorities, which is not set"
+    largest = _largest(workload.items)
+    if stage.max_items is not None and largest is not None and stage.max_items < largest:
+        yield (
+            f"{where}.max_items",
+            f"must be at least {largest}, the items of one request (workload.items),"
+            f" not {stage.max_items}",
+        )
+
+
+def _largest(items: Any) -> int | None:
+    """Items of the largest request, where the kind says it; None where it has no bound."""
+    largest = getattr(items, "largest", None)
+    return largest() if callable(largest) else None
+
+
+def _workload(config: Config) -> Iterator[Found]:
+    workload = config.workload
+    if workload.expire and workload.deadline_ns is None:
+        yield "workload.expire", "needs workload.deadline, which is not set"
+    if (
+        getattr(workload.arrivals, "endless", False)
+        and workload.requests is None
+        and workload.duration_ns is None
+    ):
+        yield "workload", "has no end: give requests, duration or both"

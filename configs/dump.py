@@ -1,0 +1,41 @@
+"""A configuration as text that loads back to an equal one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from configs.model import Config
+from configs.plain import plain
+
+SCHEMA_LINE = "# yaml-language-server: $schema={}\n"
+"""The comment by which editors find a file's schema."""
+
+
+def plain_config(config: Config, folder: Path | None = None) -> dict[str, Any]:
+    """``config`` as plain values, units in text; what has its default is left out."""
+    found: dict[str, Any] = plain(config, folder=folder)
+    return found
+
+
+def dump_config(config: Config, folder: Path | None = None, schema: str = "schema.json") -> str:
+    """YAML for a file in ``folder``; ``load_config`` makes an equal configuration of it.
+
+    Files below ``folder`` are named relative to it, others by their absolute path. ``schema`` is where
+    an editor finds the schema, from the file.
+    """
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+            return True
+
+    text = yaml.dump(
+        plain_config(config, folder),
+        Dumper=Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=100,
+    )
+    return SCHEMA_LINE.format(schema) + text

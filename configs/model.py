@@ -1,0 +1,240 @@
+"""The configuration as values: what a file says, checked, with units resolved.
+
+Each class is a part of the file and each field a key, under its public name (``deadline_ns`` is written
+``deadline``). :func:`configs.load.load_config` makes a :class:`Config` from YAML; what holds between the
+parts is checked in ``configs.checks``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+from configs.nodes import KindOf
+from configs.short import KIND, Full
+from configs.spellings import Name, Names, Warmup, WarmupCut, check_cores
+from policies.contract import Policy
+from policies.knobs import Bounds, knob
+from policies.pipeline import Discipline
+
+MILLISECOND_NS = 1_000_000
+SECOND_NS = 1_000_000_000
+MOST_REQUESTS = 1_000_000_000
+MOST_REPLICAS = 10_000
+LARGEST_BATCH = 65_536
+DEFAULT_REQUESTS = 10_000
+MOST_PRIORITIES = 127
+
+
+def _by_name(doc: str) -> Any:
+    return field(default_factory=dict, metadata={"knob": Bounds(doc)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadConfig:
+    """The requests: when they come, how big they are, by when they are due.
+
+    Without ``arrivals`` they are Poisson at 100/s, 10,000 requests unless bounded otherwise.
+    """
+
+    arrivals: Annotated[Any, KindOf("arrivals")] = knob(
+        "the arrival process; a bare rate is poisson"
+    )
+    requests: int | None = knob("stop after so many requests", default=None, ge=1, le=MOST_REQUESTS)
+    duration_ns: int | None = knob("stop after so much time", default=None, gt=0)
+    items: Annotated[Any, KindOf("items")] = knob(
+        "items a request holds; a bare number is constant"
+    )
+    deadline_ns: int | None = knob("time from arrival until a request is due", default=None, gt=0)
+    expire: bool = knob("drop a queued request at its deadline", default=False)
+    priorities: tuple[float, ...] = knob(
+        "relative share of each priority level, from level 0, which is served first",
+        default=(),
+        ge=0,
+    )
+
+    @classmethod
+    def in_full(cls, raw: object) -> Full:
+        """The default arrivals come with a default bound; arrivals that are given do not."""
+        if not isinstance(raw, Mapping) or {"arrivals", "requests", "duration"} & set(raw):
+            return Full(raw)
+        return Full({**raw, "requests": DEFAULT_REQUESTS})
+
+    def __post_init__(self) -> None:
+        """Some level must have a share, and levels are counted in eight bits."""
+        if self.priorities and not any(self.priorities):
+            raise ValueError("priorities are all 0; give at least one level a share")
+        if len(self.priorities) > MOST_PRIORITIES:
+            raise ValueError(
+                f"priorities has {len(self.priorities)} levels; at most {MOST_PRIORITIES} are told apart"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectiveConfig:
+    """What the pipeline must reach: a latency at a percentile."""
+
+    latency_ns: int = knob("latency to stay within", gt=0)
+    percentile: float = knob("percentile of latency that it holds for", default=99.0, gt=0, le=100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimatesConfig:
+    """How arrival rate and load are estimated for the policies that read them."""
+
+    window_ns: int = knob("time that is counted over", default=100 * MILLISECOND_NS, gt=0)
+    weight: float = knob(
+        "weight of the newest window in the moving average", default=0.5, gt=0, le=1
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceConfig:
+    """Something that runs batches, and that stages may share."""
+
+    slots: int = knob("batches that it runs at once", default=1, ge=1, le=MOST_REPLICAS)
+    cores: tuple[int, ...] | None = knob("CPU cores that its workers run on", default=None, ge=0)
+    cuda: int | None = knob("number of the GPU that its workers run on", default=None, ge=0)
+
+    def __post_init__(self) -> None:
+        """A device is cores or a GPU, not both."""
+        if self.cores is not None and self.cuda is not None:
+            raise ValueError("has both cores and cuda; give one of them")
+        if self.cores is not None:
+            check_cores(self.cores)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatcherConfig:
+    """Where the dispatcher and the load generator of a real run live."""
+
+    cores: tuple[int, ...] | None = knob("CPU cores kept for them", default=None, ge=0)
+
+    def __post_init__(self) -> None:
+        """Cores are a set."""
+        if self.cores is not None:
+            check_cores(self.cores)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageConfig:
+    """One stage: a queue, its replicas, and how they are served. ``delay: 2ms`` is short for a fixed
+    policy of that delay.
+    """
+
+    short_keys: ClassVar[Mapping[str, tuple[str, ...]]] = {"delay": ("policy", "delay")}
+    """Keys of the short form, and what each stands for."""
+
+    name: Name = knob("what the stage is called; letters, digits, _ and -")
+    replicas: int = knob("workers that serve the queue", default=1, ge=1, le=MOST_REPLICAS)
+    max_batch: int = knob("most requests in a batch", default=32, ge=1, le=LARGEST_BATCH)
+    max_items: int | None = knob("most items in a batch", default=None, ge=1)
+    discipline: Discipline = knob("order in which the queue is served", default=Discipline.FIFO)
+    queue_bound: int | None = knob("most waiting requests; more are shed", default=None, ge=1)
+    device: Names = knob("device of all replicas, or a list of one for each", default=())
+    after: Names | None = knob(
+        "stages that must be done with a request before; where no stage says so, the list is a chain",
+        default=None,
+    )
+    keep: int | None = knob("candidates that are passed on", default=None, ge=1)
+    service: Annotated[Any, KindOf("service")] = knob(
+        "how long a batch takes; a bare duration is deterministic, absent is no time at all"
+    )
+    policy: Annotated[Policy, KindOf("policy")] = knob("when a batch goes")
+    model: Annotated[Any, KindOf("model")] | None = knob("what a real run executes", default=None)
+
+    @classmethod
+    def in_full(cls, raw: object) -> Full:
+        """``delay`` is a fixed policy of that delay."""
+        if not isinstance(raw, Mapping) or "delay" not in raw:
+            return Full(raw)
+        if "policy" in raw:
+            raise ValueError(
+                "has both delay and policy; delay is short for a fixed policy, keep one"
+            )
+        rest = {key: value for key, value in raw.items() if key != "delay"}
+        policy = {KIND: "fixed", "delay": raw["delay"]}
+        return Full({**rest, "policy": policy}, {("policy", "delay"): ("delay",)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneRange:
+    """Values that tuning may give a knob: from low to high, or one of the choices."""
+
+    low: Any = knob("lowest value, written as the knob is", default=None)
+    high: Any = knob("highest value", default=None)
+    log: bool = knob("search by factors rather than differences", default=False)
+    step: Any = knob("only low plus multiples of this", default=None)
+    choices: tuple[Any, ...] | None = knob("one of these instead", default=None)
+
+    @classmethod
+    def in_full(cls, raw: object) -> Full:
+        """``[low, high]`` is a range."""
+        if not isinstance(raw, list | tuple):
+            return Full(raw)
+        if len(raw) != 2:
+            raise ValueError(
+                f"must be [low, high], not a list of {len(raw)}; single values go under `choices:`"
+            )
+        return Full({"low": raw[0], "high": raw[1]}, {("low",): (0,), ("high",): (1,)})
+
+    def __post_init__(self) -> None:
+        """Either a range or choices."""
+        if self.choices is not None:
+            if self.low is not None or self.high is not None or self.step is not None or self.log:
+                raise ValueError("has choices and a range; keep one of them")
+            if not self.choices:
+                raise ValueError("choices is an empty list")
+        elif self.low is None or self.high is None:
+            raise ValueError("needs low and high, or choices")
+        elif self.log and self.step is not None:
+            raise ValueError("has both log and step; keep one of them")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidateConfig:
+    """The scenarios in which a real run is compared with its simulation."""
+
+    loads: tuple[float, ...] = knob(
+        "arrival rates, as fractions of the capacity", default=(0.3, 0.5, 0.7, 0.9), gt=0, lt=1.5
+    )
+    holds_ns: tuple[int, ...] = knob(
+        "fixed delays, for all stages alike", default=(0, 2 * MILLISECOND_NS), ge=0
+    )
+    duration_ns: int = knob("length of each run", default=10 * SECOND_NS, gt=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A whole configuration."""
+
+    name: str = knob("what the run is called; the file's name by default", default="")
+    seed: int = knob("seed of all random numbers", default=0, ge=0, le=2**63 - 1)
+    workload: WorkloadConfig = knob("the requests")
+    objective: ObjectiveConfig | None = knob("what to reach", default=None)
+    warmup: WarmupCut = knob(
+        "what is left out of the figures at the start: a duration, or a share of the arrivals' span",
+        default=Warmup(),
+    )
+    replications: int = knob("independent repetitions", default=1, ge=1, le=100_000)
+    estimates: EstimatesConfig = knob("estimation of rate and load", default=EstimatesConfig())
+    devices: Mapping[str, DeviceConfig] = _by_name("devices that stages name")
+    dispatcher: DispatcherConfig = knob("place of the dispatcher", default=DispatcherConfig())
+    stages: tuple[StageConfig, ...] = knob("the stages, in order")
+    tune: Mapping[str, TuneRange] = _by_name("knobs to tune, by path")
+    validate: ValidateConfig = knob("scenarios to validate", default=ValidateConfig())
+
+    def parents(self) -> dict[str, tuple[str, ...]]:
+        """The stages that each waits for: as ``after`` says, or the list as a chain."""
+        names = [stage.name for stage in self.stages]
+        if all(stage.after is None for stage in self.stages):
+            return {name: tuple(names[i - 1 : i]) for i, name in enumerate(names)}
+        return {stage.name: stage.after or () for stage in self.stages}
+
+    def stage(self, name: str) -> StageConfig:
+        """The stage of that name. Raises KeyError."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(name)

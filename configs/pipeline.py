@@ -1,0 +1,67 @@
+"""From a configuration to the pipeline that the scheduler takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from configs.model import Config, StageConfig
+from policies.pipeline import Device, Pipeline, Stage, topological
+
+Predict = Callable[[int], int]
+"""Predicted service time in nanoseconds of a batch of so many requests."""
+
+
+def pipeline_of(config: Config, predict: Callable[[StageConfig], Predict]) -> Pipeline:
+    """The pipeline, its stages in topological order. ``predict`` gives each stage's prediction."""
+    parents = config.parents()
+    branch = branches(parents)
+    stages = []
+    for name in topological(parents):
+        stage = config.stage(name)
+        stages.append(
+            Stage(
+                name=name,
+                policy=stage.policy,
+                predict_ns=predict(stage),
+                replicas=stage.replicas,
+                max_batch=stage.max_batch,
+                max_items=stage.max_items,
+                discipline=stage.discipline,
+                queue_bound=stage.queue_bound,
+                device=stage.device * stage.replicas if len(stage.device) == 1 else stage.device,
+                parents=parents[name],
+                branch=branch[name],
+            )
+        )
+    return Pipeline(
+        tuple(stages),
+        tuple(Device(name, device.slots) for name, device in config.devices.items()),
+        expire=config.workload.expire,
+        estimate_window_ns=config.estimates.window_ns,
+        estimate_weight=config.estimates.weight,
+    )
+
+
+def branches(parents: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """For each stage the parallel branch that it lies on, empty on the trunk.
+
+    A stage is on the trunk iff every other stage comes before or after it. Another one continues its
+    parent's branch where it is the only child of its only parent, and otherwise begins one of its own
+    name.
+    """
+    order = topological(parents)
+    before: dict[str, set[str]] = {}
+    for name in order:
+        before[name] = set(parents[name]).union(*(before[p] for p in parents[name]))
+    after = {name: {other for other in order if name in before[other]} for name in order}
+    children = {name: [o for o in order if name in parents[o]] for name in order}
+    branch: dict[str, str] = {}
+    for name in order:
+        if len(before[name]) + len(after[name]) + 1 == len(order):
+            branch[name] = ""
+            continue
+        head = ""
+        if len(parents[name]) == 1 and children[parents[name][0]] == [name]:
+            head = branch[parents[name][0]]
+        branch[name] = head or name
+    return branch

@@ -1,0 +1,150 @@
+"""Durations and rates as people write them: ``2ms``, ``1.5s``, ``800/s``, ``3600/h``.
+
+Text is read exactly (as a fraction of integers, never through a float): a duration becomes a whole
+number of nanoseconds or an error, a rate becomes the float that is nearest to what was written.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+
+UNITS_NS = {
+    "ns": 1,
+    "us": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "min": 60_000_000_000,
+    "h": 3_600_000_000_000,
+    "d": 86_400_000_000_000,
+}
+"""Units of time, in nanoseconds. ``m`` is read as ``min`` and ``µs`` as ``us``."""
+
+LONGEST_NS = 3650 * UNITS_NS["d"]
+"""Longest duration taken, about ten years; far below where int64 nanoseconds end (292 years)."""
+
+HIGHEST_HZ = 1e9
+"""Highest rate taken: one in a nanosecond, the resolution of time inside."""
+
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
+_TIME_UNIT = r"ns|us|µs|μs|ms|s|min|m|h|d"
+DURATION_PATTERN = rf"^{_NUMBER}\s*(?:{_TIME_UNIT})$"
+"""What a duration other than 0 looks like, as a regular expression for a schema too."""
+RATE_PATTERN = rf"^{_NUMBER}\s*/\s*(?:{_TIME_UNIT})$"
+"""What a rate looks like."""
+
+_QUANTITY = re.compile(rf"^\s*(-?)({_NUMBER})\s*(/?)\s*({_TIME_UNIT})\s*$")
+_SAME_UNIT = {"m": "min", "µs": "us", "μs": "us"}
+_LONGEST_TEXT = 64
+_DECIMAL_UNITS = ("ns", "us", "ms", "s")
+
+
+def _unit_ns(unit: str) -> int:
+    return UNITS_NS[_SAME_UNIT.get(unit, unit)]
+
+
+def _match(text: str, slash: str) -> tuple[str, Fraction, str] | None:
+    if len(text) > _LONGEST_TEXT:
+        return None
+    found = _QUANTITY.match(text)
+    if found is None or found[3] != slash:
+        return None
+    return found[1], Fraction(found[2]), found[4]
+
+
+def parse_duration(value: object) -> int:
+    """Nanoseconds in ``value``: text with a unit (ns, us, ms, s, min, h, d), or the number 0.
+
+    Raises ValueError for anything else: a number without a unit, a negative or fractional number of
+    nanoseconds, more than ten years.
+    """
+    if not isinstance(value, bool) and isinstance(value, int | float):
+        if value == 0:
+            return 0
+        raise ValueError(f"needs a unit: write {value:g}ms or {value:g}s, not {value:g}")
+    if not isinstance(value, str):
+        raise ValueError(f"must be a duration such as 2ms, not {_named(value)}")
+    if value.strip() == "0":
+        return 0
+    found = _match(value, "")
+    if found is None:
+        raise ValueError(
+            f"must be a duration such as 2ms, 350us or 1.5s, not {_named(value)}"
+            + _unit_hint(value, "ms")
+        )
+    sign, number, unit = found
+    if sign and number:
+        raise ValueError(f"must not be negative, but is {value.strip()}")
+    exact_ns = number * _unit_ns(unit)
+    if exact_ns > LONGEST_NS:
+        raise ValueError(f"must be at most {LONGEST_NS // UNITS_NS['d']}d, not {value.strip()}")
+    if exact_ns.denominator != 1:
+        raise ValueError(f"must be a whole number of nanoseconds, which {value.strip()} is not")
+    return exact_ns.numerator
+
+
+def format_duration(duration_ns: int) -> str:
+    """The shortest text that :func:`parse_duration` reads as exactly ``duration_ns``; whole numbers
+    and larger units are preferred where two are as short. ``duration_ns`` is not negative.
+    """
+    if duration_ns == 0:
+        return "0ms"
+    spellings = []
+    for rank, (unit, unit_ns) in enumerate(UNITS_NS.items()):
+        whole, rest = divmod(duration_ns, unit_ns)
+        if not rest:
+            spellings.append((len(f"{whole}{unit}"), False, -rank, f"{whole}{unit}"))
+        elif unit in _DECIMAL_UNITS:
+            digits = len(str(unit_ns)) - 1
+            text = f"{whole}.{str(rest).zfill(digits).rstrip('0')}{unit}"
+            spellings.append((len(text), True, -rank, text))
+    return min(spellings)[-1]
+
+
+def parse_rate(value: object) -> float:
+    """Events a second in ``value``: text such as ``800/s``, ``12/min`` or ``3600/h``.
+
+    Raises ValueError for a number without a unit, a negative rate, or more than one a nanosecond.
+    """
+    if not isinstance(value, bool) and isinstance(value, int | float):
+        raise ValueError(f"needs a unit: write {value:g}/s, not {value:g}")
+    if not isinstance(value, str):
+        raise ValueError(f"must be a rate such as 800/s, not {_named(value)}")
+    found = _match(value, "/")
+    if found is None:
+        raise ValueError(
+            f"must be a rate such as 800/s, 12/min or 3600/h, not {_named(value)}"
+            + _unit_hint(value, "/s")
+        )
+    sign, number, unit = found
+    if sign and number:
+        raise ValueError(f"must not be negative, but is {value.strip()}")
+    exact_hz = number * UNITS_NS["s"] / _unit_ns(unit)
+    if exact_hz > HIGHEST_HZ:
+        raise ValueError(f"must be at most {HIGHEST_HZ:.0f}/s, not {value.strip()}")
+    return float(exact_hz)
+
+
+def format_rate(rate_hz: float) -> str:
+    """The text a second that :func:`parse_rate` reads as exactly ``rate_hz``."""
+    if math.isfinite(rate_hz) and rate_hz == int(rate_hz):
+        return f"{int(rate_hz)}/s"
+    return f"{rate_hz!r}/s"
+
+
+def _named(value: object) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, str):
+        text = value if len(value) <= _LONGEST_TEXT else value[:_LONGEST_TEXT] + "..."
+        return f"'{text}'"
+    return f"a {type(value).__name__}"
+
+
+def _unit_hint(value: str, unit: str) -> str:
+    try:
+        float(value)
+    except ValueError:
+        return ""
+    return f"; a number needs a unit: {value.strip()}{unit}"
