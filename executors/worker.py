@@ -1,0 +1,214 @@
+"""A worker process: one replica's model, run on batches that lie in shared memory.
+
+The owner speaks first over a pipe. To load: nothing need be sent, the worker answers with what the
+model takes and gives. Then the layout of the memory and its descriptor; then, for every batch, the
+number of requests, answered by a :class:`Reply`. A closed pipe ends the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import mmap
+import os
+import signal
+import struct
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing import reduction
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, NamedTuple
+
+from executors.placement import Place
+from executors.realtime import pin_this_thread
+from executors.slab import Layout
+from executors.stage_model import ModelSource, StageModel, TensorSpec
+from executors.wiring import ModelSpecs
+
+if TYPE_CHECKING:
+    import torch
+
+    Tensors = Mapping[str, torch.Tensor]
+
+_REPLY = struct.Struct("<qqq")
+_IDLE_S = 0.1
+"""After so long without a batch the worker collects garbage."""
+_TEXT_LIMIT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker is to be."""
+
+    stage: str
+    source: ModelSource
+    keep: int | None
+    place: Place
+
+
+class Reply(NamedTuple):
+    """The end of a batch. Times are of the system's monotonic clock, the same in every process."""
+
+    started_ns: int
+    finished_ns: int
+    compute_ns: int
+    """Time in the model: by the GPU's own events on CUDA, by the clock elsewhere."""
+    error: str
+    """Why the model could not run the batch; empty if it did."""
+
+    def pack(self) -> bytes:
+        """As it goes over the pipe."""
+        return _REPLY.pack(*self[:3]) + self.error.encode()
+
+    @staticmethod
+    def unpack(message: bytes) -> Reply:
+        """As it comes out of the pipe."""
+        started_ns, finished_ns, compute_ns = _REPLY.unpack_from(message)
+        return Reply(started_ns, finished_ns, compute_ns, message[_REPLY.size :].decode())
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one short line."""
+    text = " ".join(str(error).split())[:_TEXT_LIMIT]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def serve(job: Job, pipe: Connection) -> None:
+    """The life of a worker process."""
+    pin_this_thread(job.place.cores)
+    # Ctrl-C goes to the whole foreground group; it is the owner who ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with pipe, contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        try:
+            model = _load(job)
+            specs = ModelSpecs(dict(model.inputs), dict(model.outputs))
+        except Exception as error:
+            pipe.send(describe(error))
+            return
+        pipe.send(specs)
+        layout: Layout = pipe.recv()
+        fd = reduction.recv_handle(pipe)
+        memory = mmap.mmap(fd, layout.size_bytes)
+        os.close(fd)
+        _run_batches(pipe, _runner(job, model, layout, memory))
+
+
+def _load(job: Job) -> StageModel:
+    import torch
+
+    torch.set_num_threads(job.place.threads)
+    torch.set_num_interop_threads(1)
+    return job.source.load(job.place.torch_device, job.keep)
+
+
+def _runner(
+    job: Job, model: StageModel, layout: Layout, memory: mmap.mmap
+) -> Callable[[int], Reply]:
+    """A function that runs a batch of so many requests."""
+    import torch
+
+    inputs, outputs = (
+        {name: torch.from_numpy(array) for name, array in side.items()}
+        for side in layout.views(memory)
+    )
+    if job.place.cuda is None:
+        return _on_cpu(model, layout, inputs, outputs)
+    _pin(memory, layout.size_bytes)
+    return _on_cuda(job, model, layout, inputs, outputs)
+
+
+def _run_batches(pipe: Connection, run: Callable[[int], Reply]) -> None:
+    """Answer the owner until it hangs up. Garbage is collected between batches only."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    worked = False
+    while True:
+        if worked and not pipe.poll(_IDLE_S):
+            gc.collect()
+            worked = False
+        requests = int.from_bytes(pipe.recv_bytes(), "little")
+        pipe.send_bytes(run(requests).pack())
+        worked = True
+
+
+def _on_cpu(
+    model: StageModel, layout: Layout, inputs: Tensors, outputs: Tensors
+) -> Callable[[int], Reply]:
+    import torch
+
+    def run(requests: int) -> Reply:
+        started_ns = time.monotonic_ns()
+        error = ""
+        try:
+            with torch.inference_mode():
+                result = model({name: tensor[:requests] for name, tensor in inputs.items()})
+                for name, tensor in _checked(result, layout.outputs, requests).items():
+                    outputs[name][:requests].copy_(tensor)
+        except Exception as raised:
+            error = describe(raised)
+        finished_ns = time.monotonic_ns()
+        return Reply(started_ns, finished_ns, finished_ns - started_ns, error)
+
+    return run
+
+
+def _on_cuda(
+    job: Job, model: StageModel, layout: Layout, inputs: Tensors, outputs: Tensors
+) -> Callable[[int], Reply]:
+    """Copies and kernels go to a stream of the replica's own; the host waits for its last event."""
+    import torch
+
+    device = torch.device(job.place.torch_device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+    def run(requests: int) -> Reply:
+        started_ns = time.monotonic_ns()
+        error = ""
+        compute_ns = 0
+        try:
+            with torch.inference_mode(), torch.cuda.stream(stream):
+                batch = {
+                    name: tensor[:requests].to(device, non_blocking=True)
+                    for name, tensor in inputs.items()
+                }
+                begin.record(stream)
+                result = model(batch)
+                end.record(stream)
+                for name, tensor in _checked(result, layout.outputs, requests).items():
+                    outputs[name][:requests].copy_(tensor, non_blocking=True)
+            stream.synchronize()
+            compute_ns = int(begin.elapsed_time(end) * 1e6)
+        except Exception as raised:
+            error = describe(raised)
+            # A fault of the GPU spoils the whole process: this raises again, the worker ends, and
+            # its owner takes it for lost and starts another.
+            torch.cuda.synchronize(device)
+        return Reply(started_ns, time.monotonic_ns(), compute_ns, error)
+
+    return run
+
+
+def _pin(memory: mmap.mmap, size_bytes: int) -> None:
+    """Register shared memory as pinned, so that copies from and to it need no staging."""
+    import numpy as np
+    import torch
+
+    address = np.frombuffer(memory, np.uint8).ctypes.data
+    torch.cuda.check_error(torch.cuda.cudart().cudaHostRegister(address, size_bytes, 0))  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def _checked(result: Tensors, specs: Mapping[str, TensorSpec], requests: int) -> Tensors:
+    """The result, if it is what the model said it would put out; else ValueError."""
+    for name, spec in specs.items():
+        if name not in result:
+            raise ValueError(f"the model put out no {name!r}; it put out: {', '.join(result)}")
+        shape = tuple(result[name].shape)
+        if shape != (requests, *spec.shape):
+            raise ValueError(
+                f"the model put out {name!r} of shape {shape}, not {(requests, *spec.shape)}"
+            )
+    return {name: result[name] for name in specs}

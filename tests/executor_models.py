@@ -1,0 +1,80 @@
+"""Small models for the executor's tests; a module of its own so that worker processes can import it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from executors.stage_model import ModelSource, StageModel, TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+WIDTH = 3
+RAISES = -1.0
+"""A first input of this value makes a model raise."""
+DIES = -2.0
+"""And of this one, end its process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linear(ModelSource):
+    """``gives = factor * takes + offset``, a row a request, after ``work_s`` of waiting."""
+
+    kind: ClassVar[str] = "test-linear"
+
+    takes: str = "x"
+    gives: str = "y"
+    factor: float = 1.0
+    offset: float = 0.0
+    work_s: float = 0.0
+    also: str = ""
+    """A second input, added to the first."""
+
+    def load(self, device: str, keep: int | None) -> StageModel:
+        return _Linear(self)
+
+    def sample_inputs(self, rng: Generator, count: int) -> Mapping[str, NDArray[Any]]:
+        return {self.takes: rng.random((count, WIDTH), np.float32)}
+
+
+class _Linear:
+    def __init__(self, source: Linear) -> None:
+        self.source = source
+        names = [source.takes, *([source.also] if source.also else [])]
+        self.inputs = {name: TensorSpec((-1,), "float32") for name in names}
+        self.outputs = {source.gives: TensorSpec((WIDTH,), "float32")}
+
+    def __call__(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        source = self.source
+        x = batch[source.takes]
+        if (x[:, 0] == RAISES).any():
+            raise ValueError("this row cannot be scored")
+        if (x[:, 0] == DIES).any():
+            os.kill(os.getpid(), signal.SIGKILL)
+        if source.also:
+            x = x + batch[source.also]
+        if source.work_s:
+            time.sleep(source.work_s)
+        return {source.gives: source.factor * x + source.offset}
+
+
+@dataclass(frozen=True, slots=True)
+class Unloadable(ModelSource):
+    """Has no weights."""
+
+    kind: ClassVar[str] = "test-unloadable"
+
+    def load(self, device: str, keep: int | None) -> StageModel:
+        raise FileNotFoundError("no such weights: rank.safetensors")
+
+    def sample_inputs(self, rng: Generator, count: int) -> Mapping[str, NDArray[Any]]:
+        return {"x": np.zeros((count, WIDTH), np.float32)}
