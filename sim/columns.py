@@ -1,0 +1,166 @@
+"""Columns of recorded data: csv, csv.gz or parquet files read by column, with errors that say where."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.runlog import Int64
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Float64 = NDArray[np.float64]
+
+
+class TraceError(ValueError):
+    """Recorded data that cannot be used; the text names the file, the row and the column."""
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, columns: tuple[str, ...], modified_ns: int, size: int) -> pyarrow.Table:
+    """The cached read; the last two arguments make a file that has changed be read again."""
+    del modified_ns, size
+    import pyarrow
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    try:
+        if path.suffix == ".parquet":
+            _require(path, columns, pyarrow.parquet.read_schema(path).names)
+            return pyarrow.parquet.read_table(path, columns=list(columns))
+        with pyarrow.csv.open_csv(path) as reader:
+            _require(path, columns, reader.schema.names)
+        options = pyarrow.csv.ConvertOptions(
+            include_columns=list(columns), strings_can_be_null=True
+        )
+        return pyarrow.csv.read_csv(path, convert_options=options)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise TraceError(f"{path} cannot be read: {error}") from error
+
+
+def _require(path: Path, columns: Sequence[str], present: Sequence[str]) -> None:
+    for column in columns:
+        if column not in present:
+            near = get_close_matches(column, present, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise TraceError(f"{path} has no column {column!r}; it has {', '.join(present)}{hint}")
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pyarrow.Table:
+    """The named columns of a file, each with the type that its values suggest.
+
+    Raises TraceError for a file that is absent, unreadable or without rows, and a column that is not
+    there.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise TraceError(f"{path} cannot be read: {error.strerror}") from error
+    table = _read(path, tuple(columns), status.st_mtime_ns, status.st_size)
+    if not table.num_rows:
+        raise TraceError(f"{path} has no rows")
+    return table
+
+
+def fail(path: Path, row: int, column: str, what: str) -> TraceError:
+    """The error for one value; ``row`` counts from 0 and is given as the line of a text file."""
+    if path.suffix == ".parquet":
+        return TraceError(f"{path}, row {row + 1}, column {column}: {what}")
+    return TraceError(f"{path}, line {_line(path, row)}, column {column}: {what}")
+
+
+def _line(path: Path, row: int) -> int:
+    """The 1-based line of a data row: the header and blank lines count as lines, not as rows."""
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        seen = -1
+        for number, line in enumerate(file, 1):
+            seen += bool(line.strip())
+            if seen > row:
+                return number
+    return row + 2
+
+
+def numbers(table: pyarrow.Table, path: Path, column: str) -> Float64:
+    """A column as finite float64. Raises TraceError at the first value that is missing or no number."""
+    import pyarrow
+
+    values = _whole(table, path, column)
+    kind = values.type
+    if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)):
+        raise _first_bad(values, path, column, pyarrow.float64(), "a number")
+    found: Float64 = values.to_numpy().astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(found))
+    if len(bad):
+        raise fail(path, int(bad[0]), column, f"{found[bad[0]]} is no finite number")
+    return found
+
+
+def counts(table: pyarrow.Table, path: Path, column: str, least: int) -> Int64:
+    """A column of whole numbers, none below ``least``. Raises TraceError at the first other value."""
+    found = numbers(table, path, column)
+    bad = np.flatnonzero((found != np.floor(found)) | (found < least) | (found > 2**53))
+    if len(bad):
+        value = f"{found[bad[0]]:g}"
+        raise fail(
+            path, int(bad[0]), column, f"must be a whole number from {least} on, not {value}"
+        )
+    return found.astype(np.int64)
+
+
+def timestamps_ns(table: pyarrow.Table, path: Path, column: str) -> Int64:
+    """A column of timestamps as nanoseconds since 1970, time zones applied."""
+    import pyarrow
+
+    values = _whole(table, path, column)
+    if not pyarrow.types.is_temporal(values.type) or pyarrow.types.is_time(values.type):
+        raise _first_bad(values, path, column, pyarrow.timestamp("ns"), "a timestamp")
+    try:
+        zone = getattr(values.type, "tz", None)
+        found: Int64 = values.cast(pyarrow.timestamp("ns", zone)).cast(pyarrow.int64()).to_numpy()
+    except pyarrow.ArrowInvalid as error:
+        raise TraceError(f"{path}, column {column}: {error}") from error
+    return found
+
+
+def is_numeric(table: pyarrow.Table, column: str) -> bool:
+    """Whether the column's values are plain numbers."""
+    import pyarrow
+
+    kind = table[column].type
+    return bool(pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind))
+
+
+def texts(table: pyarrow.Table, path: Path, column: str) -> NDArray[np.str_]:
+    """A column as text. Raises TraceError at the first missing value."""
+    return np.asarray(_whole(table, path, column).to_pylist(), dtype=np.str_)
+
+
+def _whole(table: pyarrow.Table, path: Path, column: str) -> pyarrow.ChunkedArray:
+    """The column, which must have no missing value."""
+    values = table[column]
+    if values.null_count:
+        row = next(row for row, value in enumerate(values) if not value.is_valid)
+        raise fail(path, row, column, "the value is missing")
+    return values
+
+
+def _first_bad(
+    values: pyarrow.ChunkedArray, path: Path, column: str, wanted: pyarrow.DataType, name: str
+) -> TraceError:
+    """The error for a column that is not of the type wanted, naming the first value that is not."""
+    import pyarrow
+
+    for row, value in enumerate(values.cast(pyarrow.string()).to_pylist()):
+        try:
+            pyarrow.array([value]).cast(wanted)
+        except pyarrow.ArrowInvalid:
+            return fail(path, row, column, f"{value!r} is not {name}")
+    return TraceError(f"{path}, column {column}: the values are of type {values.type}, not {name}s")

@@ -1,0 +1,1 @@
+"""Request sizes: one distribution a file, all behind ``base.Items``."""

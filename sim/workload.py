@@ -1,0 +1,94 @@
+"""From arrivals, sizes, deadlines and priorities to one workload."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from policies.runlog import Int8, Int64
+from policies.workload import ClosedWorkload, Workload
+from sim.arrivals.base import ArrivalProcess
+from sim.arrivals.closed import Closed
+from sim.arrivals.trace import Trace
+from sim.items.base import Items
+from sim.items.column import Column
+from sim.streams import stream
+
+Arrivals = ArrivalProcess | Closed
+"""The family of kinds that ``workload.arrivals`` names."""
+
+MAX_PRIORITIES = 127
+
+
+def draw_workload(
+    arrivals: Arrivals,
+    items: Items | None,
+    *,
+    requests: int | None = None,
+    duration_ns: int | None = None,
+    deadline_after_ns: int | None = None,
+    priority_weights: Sequence[float] = (),
+    seed: int = 0,
+    replication: int = 0,
+) -> Workload | ClosedWorkload:
+    """The workload of one replication, a function of its arguments alone.
+
+    ``items`` of None takes the sizes that a trace holds, else 1. ``priority_weights[k]`` is the share
+    of requests of priority k, in any unit; none means that all have priority 0. Each part has a random
+    stream of its own ("arrivals", "items", "priority", "think"), so that changing one leaves the others
+    as they are.
+
+    Raises ValueError for bounds that leave no end or no request, and TraceError (a ValueError) for
+    recorded data that cannot be used.
+    """
+    if isinstance(arrivals, Closed):
+        requests = arrivals.counted(requests)
+        think_ns = arrivals.think_times_ns(stream(seed, replication, "think"), requests)
+        sizes = _sizes(arrivals, items, requests, seed, replication)
+        priority = _priorities(priority_weights, requests, seed, replication)
+        return ClosedWorkload(arrivals.clients, think_ns, sizes, priority, deadline_after_ns)
+    arrival_ns = arrivals.times_ns(stream(seed, replication, "arrivals"), requests, duration_ns)
+    count = len(arrival_ns)
+    if not count:
+        raise ValueError(
+            "no request arrives within `requests` and `duration`; raise them or the rate"
+        )
+    return Workload.of(
+        arrival_ns,
+        deadline_after_ns=deadline_after_ns,
+        items=_sizes(arrivals, items, count, seed, replication),
+        priority=_priorities(priority_weights, count, seed, replication),
+    )
+
+
+def _sizes(
+    arrivals: Arrivals, items: Items | None, count: int, seed: int, replication: int
+) -> Int64:
+    recorded = isinstance(arrivals, Trace) and arrivals.items_column is not None
+    if items is None:
+        found = arrivals.items(count) if isinstance(arrivals, ArrivalProcess) else None
+        return np.ones(count, np.int64) if found is None else found
+    if recorded:
+        raise ValueError("give `items` or the arrivals' `items_column`, not both")
+    if isinstance(items, Column) and isinstance(arrivals, Trace) and arrivals.sort:
+        raise ValueError(
+            "a trace that is sorted on reading takes its sizes by the arrivals' `items_column`, "
+            "or they would belong to other rows"
+        )
+    return items.draw(stream(seed, replication, "items"), count)
+
+
+def _priorities(weights: Sequence[float], count: int, seed: int, replication: int) -> Int8:
+    if not weights:
+        return np.zeros(count, np.int8)
+    total = math.fsum(weights)
+    if min(weights) < 0 or not 0 < total < math.inf or len(weights) > MAX_PRIORITIES:
+        raise ValueError(
+            f"`priorities` takes up to {MAX_PRIORITIES} weights, none below 0, not all 0; "
+            f"not {list(weights)}"
+        )
+    chances = [weight / total for weight in weights]
+    rng = stream(seed, replication, "priority")
+    return rng.choice(len(weights), count, p=chances).astype(np.int8)
