@@ -1,0 +1,1 @@
+"""Service models: how long a batch takes, one a file, all behind ``base.ServiceModel``."""

@@ -1,0 +1,60 @@
+"""Batches as the executor measured them, through its dispatcher and at several loads."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Self
+
+from numpy.random import Generator
+
+from configs.profile import ProfileError, load_profile
+from policies.knobs import knob
+from sim.service.base import Float64, ServiceModel
+from sim.service.measured import Batches, Measured, measure
+
+
+@dataclass(frozen=True)
+class Profile(ServiceModel):
+    """One stage of a profile; see ``sim.service.measured`` for how its times are used.
+
+    The file is read when a time is first asked for, so that a configuration may name a profile that is
+    yet to be taken. Raises ProfileError there where it cannot be used.
+    """
+
+    kind: ClassVar[str] = "profile"
+
+    path: Path = knob("profile written by `delayline profile`")
+    stage: str | None = knob("stage of the profile; by default the one of this name", default=None)
+    block: int = knob(
+        "mean length of the stretches resampled, in batches", default=20, ge=1, le=10**6
+    )
+
+    def for_stage(self, stage: str) -> Self:
+        """With ``stage`` filled in where it was left out."""
+        return self if self.stage is not None else dataclasses.replace(self, stage=stage)
+
+    def expected_ns(self, requests: int, items: int) -> float:
+        """Mean of the measured times at this size."""
+        return self._measured.expected_ns(requests, items)
+
+    def draw(self, rng: Generator, count: int) -> Float64:
+        """Ranks of measured batches among those of their size."""
+        return self._measured.draw(rng, count)
+
+    def time_ns(self, noise: float, requests: int, items: int) -> int:
+        """The measured time at this rank."""
+        return self._measured.time_ns(noise, requests, items)
+
+    @cached_property
+    def _measured(self) -> Measured:
+        if self.stage is None:
+            raise ProfileError(f"profile {self.path}: say which `stage` of it to use")
+        runs = load_profile(self.path).runs(self.stage, self.path)
+        try:
+            batches = [Batches(run.requests, run.items, run.service_ns) for run in runs]
+            return measure(batches, self.block)
+        except ValueError as error:
+            raise ProfileError(f"profile {self.path}, stage {self.stage}: {error}") from error
