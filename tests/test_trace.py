@@ -232,6 +232,8 @@ def test_windows_are_chosen_by_start_number_and_clients(tmp_path: Path) -> None:
     assert Windows(path).mean_rate_hz() == pytest.approx(15 / 4)
     assert Windows(path, clients=1).mean_rate_hz() == pytest.approx(12 / 4)
     assert Windows(path, start_ns=600 * NS_PER_S, windows=2).mean_rate_hz() == pytest.approx(1)
+    assert times(Windows(path), requests=0).size == 0
+    np.testing.assert_array_equal(times(Windows(path), requests=50), times(Windows(path))[:50])
     later = times(Windows(path, start_ns=700 * NS_PER_S))
     assert later[0] < 2 * NS_PER_S
     assert later[-1] < 600 * NS_PER_S

@@ -68,7 +68,7 @@ class Windows(ArrivalProcess):
     def times_ns(self, rng: Generator, requests: int | None, duration_ns: int | None) -> Int64:
         """See ArrivalProcess. Ends with the last window."""
         rows, factor = self._rows, self._factor()
-        found: list[Int64] = []
+        found: list[Int64] = [np.empty(0, np.int64)]
         have = 0
         for start_s in np.unique(rows.start_s):
             if duration_ns is not None and start_s * NS_PER_S >= duration_ns:
