@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 from configs.errors import ConfigError, Problem, nearest
 from configs.model import Config, StageConfig
 from configs.tuning import range_of
 from policies.contract import Policy
 from policies.pipeline import CycleError, Discipline, topological
+
+
+@runtime_checkable
+class ChecksEnd(Protocol):
+    """Arrivals that need to be told when to stop."""
+
+    def check_end(self, requests: int | None, duration_ns: int | None) -> None:
+        """Raise ValueError, naming the key, where these bounds leave no end."""
+        ...
+
+
+@runtime_checkable
+class HasLargest(Protocol):
+    """Sizes of requests that have a bound."""
+
+    def largest(self) -> int:
+        """The most items that a request can have."""
+        ...
+
 
 Found = tuple[str, str]
 """A key path and what is wrong there."""
@@ -105,19 +124,17 @@ def _stage(config: Config, stage: StageConfig) -> Iterator[Found]:
         )
 
 
-def _largest(items: Any) -> int | None:
-    """Items of the largest request, where the kind says it; None where it has no bound."""
-    largest = getattr(items, "largest", None)
-    return largest() if callable(largest) else None
+def _largest(items: object) -> int | None:
+    """Items of the largest request; None where nothing bounds them or a trace holds them."""
+    return items.largest() if isinstance(items, HasLargest) else None
 
 
 def _workload(config: Config) -> Iterator[Found]:
     workload = config.workload
     if workload.expire and workload.deadline_ns is None:
         yield "workload.expire", "needs workload.deadline, which is not set"
-    if (
-        getattr(workload.arrivals, "endless", False)
-        and workload.requests is None
-        and workload.duration_ns is None
-    ):
-        yield "workload", "has no end: give requests, duration or both"
+    if isinstance(workload.arrivals, ChecksEnd):
+        try:
+            workload.arrivals.check_end(workload.requests, workload.duration_ns)
+        except ValueError as error:
+            yield "workload", str(error)

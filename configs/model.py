@@ -43,8 +43,9 @@ class WorkloadConfig:
     )
     requests: int | None = knob("stop after so many requests", default=None, ge=1, le=MOST_REQUESTS)
     duration_ns: int | None = knob("stop after so much time", default=None, gt=0)
-    items: Annotated[Any, KindOf("items")] = knob(
-        "items a request holds; a bare number is constant"
+    items: Annotated[Any, KindOf("items")] | None = knob(
+        "items a request holds; a bare number is constant, absent is 1 or what a trace holds",
+        default=None,
     )
     deadline_ns: int | None = knob("time from arrival until a request is due", default=None, gt=0)
     expire: bool = knob("drop a queued request at its deadline", default=False)

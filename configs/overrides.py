@@ -116,8 +116,7 @@ def _put_node(raw: Any, cls: type[Any], parts: Sequence[str], depth: int, value:
 
 def _put_kind(raw: Any, family: str, parts: Sequence[str], depth: int, value: Any) -> Any:
     if raw is None:
-        default = FAMILIES[family].default
-        raw = {} if default is None else default
+        raw = FAMILIES[family].default or {}
     full = kind_in_full(family, raw).value
     if not isinstance(full, Mapping):
         raise _NoWay(depth - 1, f"holds {shown(raw)}, nothing that has keys")

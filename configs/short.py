@@ -59,7 +59,7 @@ class FamilyShort:
 
 FAMILIES = {
     "arrivals": FamilyShort({KIND: "poisson", "rate": "100/s"}, ("poisson", "rate")),
-    "items": FamilyShort({KIND: "constant", "value": 1}, ("constant", "value")),
+    "items": FamilyShort(None, ("constant", "value")),
     "service": FamilyShort({KIND: "deterministic", "mean": 0}, ("deterministic", "mean")),
     "policy": FamilyShort({KIND: "immediate"}),
     "model": FamilyShort(),
