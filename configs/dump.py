@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from configs.model import Config
 from configs.plain import plain
+from configs.yaml_text import dump_yaml
 
 SCHEMA_LINE = "# yaml-language-server: $schema={}\n"
 """The comment by which editors find a file's schema."""
@@ -26,16 +25,4 @@ def dump_config(config: Config, folder: Path | None = None, schema: str = "schem
     Files below ``folder`` are named relative to it, others by their absolute path. ``schema`` is where
     an editor finds the schema, from the file.
     """
-
-    class Dumper(yaml.SafeDumper):
-        def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
-            return True
-
-    text = yaml.dump(
-        plain_config(config, folder),
-        Dumper=Dumper,
-        sort_keys=False,
-        allow_unicode=True,
-        width=100,
-    )
-    return SCHEMA_LINE.format(schema) + text
+    return SCHEMA_LINE.format(schema) + dump_yaml(plain_config(config, folder))

@@ -1,4 +1,4 @@
-"""YAML in: plain values only, no duplicate keys, and the scalars of YAML 1.2.
+"""YAML in and out: plain values only, no duplicate keys, and the scalars of YAML 1.2.
 
 PyYAML follows YAML 1.1, where ``on`` is true, ``010`` is 8, ``1:30`` is 90 and ``1e3`` is text; editors
 and JSON Schema follow YAML 1.2, where none of that holds. This loader reads scalars as YAML 1.2's core
@@ -62,9 +62,28 @@ _CORE_SCHEMA = (
     ("null", r"^(?:~|null|Null|NULL|)$", "~nN\0"),
     ("merge", r"^<<$", "<"),
 )
+
+
+class _Dumper(yaml.SafeDumper):
+    """A SafeDumper that quotes text which either version of YAML would read as something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def _represent_str(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """PyYAML folds Unicode's own line breaks into spaces unless they are escaped."""
+    style = '"' if set(text) & {"\x85", "\u2028", "\u2029"} else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_str)
 for _tag, _pattern, _first in _CORE_SCHEMA:
     _firsts = [*_first.replace("\0", ""), *([""] if "\0" in _first else [])]
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _firsts)
+    for _reader_or_writer in (_Loader, _Dumper):
+        _reader_or_writer.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _firsts
+        )
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 
@@ -86,6 +105,11 @@ def parse_yaml(text: str, source: str) -> Any:
         raise ConfigError([Problem(source, "", "is nested too deeply")]) from error
     except ValueError as error:
         raise ConfigError([Problem(source, "", f"cannot be read: {error}")]) from error
+
+
+def dump_yaml(data: Any) -> str:
+    """``data`` (plain values) as text that :func:`parse_yaml` reads back."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def read_yaml(path: Path) -> dict[Any, Any]:
