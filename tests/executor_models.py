@@ -50,8 +50,10 @@ class _Linear:
     def __init__(self, source: Linear) -> None:
         self.source = source
         names = [source.takes, *([source.also] if source.also else [])]
-        self.inputs = {name: TensorSpec((-1,), "float32") for name in names}
-        self.outputs = {source.gives: TensorSpec((WIDTH,), "float32")}
+        self.inputs: Mapping[str, TensorSpec] = {
+            name: TensorSpec((-1,), "float32") for name in names
+        }
+        self.outputs: Mapping[str, TensorSpec] = {source.gives: TensorSpec((WIDTH,), "float32")}
 
     def __call__(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         source = self.source

@@ -301,7 +301,7 @@ def test_every_run_keeps_the_invariants(
     check_log(log)
     assert len(log.requests) == len(arrivals)
     assert played.ends.times == Counter(range(len(arrivals)))
-    completed = np.flatnonzero(log.requests.outcome == Outcome.COMPLETED)
+    completed = np.flatnonzero(log.requests.outcome == Outcome.COMPLETED).tolist()
     assert set(completed) == set(played.ends.answers)
     assert log.requests.reasons == played.ends.reasons
     assert played.payloads.under_way == 0
