@@ -1,1 +1,71 @@
-"""The front door: the public Python API and the command line."""
+"""The front door: the public Python API and the command line.
+
+Names are imported when they are first used, so that ``import delayline`` costs nothing:
+
+    import delayline
+
+    config = delayline.load_config("configs/demo.yaml", ["stages.rank.policy.delay=2ms"])
+    log = delayline.simulate(config)
+    print(delayline.measure(log).latency.p99_ms)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from configs.dump import dump_config as dump_config
+    from configs.errors import ConfigError as ConfigError
+    from configs.knob_paths import knob_value as knob_value
+    from configs.knob_paths import with_knob as with_knob
+    from configs.model import Config as Config
+    from delayline.loading import load_config as load_config
+    from delayline.runs import read_run as read_run
+    from delayline.runs import run_of as run_of
+    from delayline.runs import write_run as write_run
+    from policies.runlog import RunLog as RunLog
+    from reports.compare import compare as compare
+    from reports.metrics import Metrics as Metrics
+    from reports.metrics import measure as measure
+    from reports.run import Run as Run
+    from sim.capacity import capacity_hz as capacity_hz
+    from sim.simulate import replications as replications
+    from sim.simulate import simulate as simulate
+
+_HOMES = {
+    "Config": "configs.model",
+    "ConfigError": "configs.errors",
+    "Metrics": "reports.metrics",
+    "Run": "reports.run",
+    "RunLog": "policies.runlog",
+    "capacity_hz": "sim.capacity",
+    "compare": "reports.compare",
+    "dump_config": "configs.dump",
+    "knob_value": "configs.knob_paths",
+    "load_config": "delayline.loading",
+    "measure": "reports.metrics",
+    "read_run": "delayline.runs",
+    "replications": "sim.simulate",
+    "run_of": "delayline.runs",
+    "simulate": "sim.simulate",
+    "with_knob": "configs.knob_paths",
+    "write_run": "delayline.runs",
+}
+"""Where each public name is defined."""
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("delayline")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*_HOMES, "__version__"]

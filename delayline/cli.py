@@ -1,0 +1,68 @@
+"""The command line: one module a command in ``delayline.commands``, entered here by one line each.
+
+Command modules are imported at every start, so they import what is slow inside the command.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from delayline.commands.simulate import simulate
+from delayline.console import say
+from delayline.errors import FAILED, INTERRUPTED, OK, TRACEBACK, exit_code, lines
+
+app = typer.Typer(
+    name="delayline",
+    help="Simulate, tune and run delay scheduling for multi-stage model serving.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in (simulate,):
+    app.command()(_command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"delayline {metadata.version('delayline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Simulate, tune and run delay scheduling for multi-stage model serving."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code. The console script ``delayline``."""
+    try:
+        code = app(args=None if argv is None else list(argv), standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough. What is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        say("interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        if os.environ.get(TRACEBACK) == "1":
+            raise
+        for line in lines(error):
+            say(f"error: {line}")
+        return exit_code(error)
+    return code if isinstance(code, int) else OK

@@ -1,0 +1,1 @@
+"""The commands, one module each: a function whose signature is its options."""

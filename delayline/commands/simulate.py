@@ -1,0 +1,107 @@
+"""``delayline simulate``: a pipeline under virtual time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from configs.model import Config
+from delayline import options
+from delayline.console import print_json, progress, results, say
+from delayline.errors import INTERRUPTED
+from delayline.loading import load_config
+from delayline.notes import notes
+from delayline.recording import Recorder
+from delayline.runs import run_of
+from delayline.tables import print_summary
+from reports.metrics import Metrics
+from reports.objective import Attainment, attainment, reached_ms
+from reports.replicated import Replicated
+from reports.run import Objective
+
+Replications = Annotated[
+    int | None,
+    typer.Option(
+        "--replications", "-n", min=1, help="Independent repetitions.", show_default=False
+    ),
+]
+
+
+def simulate(
+    config_file: options.ConfigFile,
+    sets: options.Sets = None,
+    replications: Replications = None,
+    seed: options.Seed = None,
+    jobs: options.Jobs = 1,
+    out: options.Out = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Simulate a pipeline and print its latency, its stages and its cost.
+
+    With several replications every figure is their mean, with a 95% confidence interval. --out records
+    the run; several replications go to DIR/rep-0, DIR/rep-1 and so on. Ctrl-C keeps the replications
+    that are finished, in figures and in records.
+    """
+    given = options.as_overrides(sets, replications=replications, seed=seed)
+    config = load_config(config_file, given)
+    began_s = time.perf_counter()
+    found = _simulate(config, jobs, out, quiet)
+    wall_s = time.perf_counter() - began_s
+    if not found.metrics:
+        raise KeyboardInterrupt
+    figures = Replicated(tuple(found.metrics))
+    if json:
+        print_json({**figures.to_json(), "wall_s": wall_s})
+    else:
+        console = results()
+        print_summary(console, config.name, figures, found.attainment())
+        console.print(f"simulated in {wall_s:.2f} s" + (f", recorded in {out}" if out else ""))
+    if not quiet:
+        for note in found.notes:
+            say(f"note: {note}")
+    if found.interrupted:
+        say(f"interrupted: {len(found.metrics)} of {config.replications} replications are finished")
+        raise typer.Exit(INTERRUPTED)
+
+
+@dataclass(slots=True)
+class _Finished:
+    """What is kept of the replications that are finished: figures, not logs."""
+
+    objective: Objective | None = None
+    metrics: list[Metrics] = field(default_factory=list)
+    reached: list[float] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    def attainment(self) -> Attainment | None:
+        return None if self.objective is None else attainment(self.objective, self.reached)
+
+
+def _simulate(config: Config, jobs: int, out: Path | None, quiet: bool) -> _Finished:
+    from sim.simulate import replications
+
+    recorder = None if out is None else Recorder(out, config.replications)
+    found = _Finished()
+    try:
+        with progress("simulating", config.replications, quiet=quiet) as advance:
+            for log in replications(config, jobs):
+                run = run_of(config, log)
+                metrics = run.measure()
+                reached = reached_ms(run) if run.objective else None
+                if recorder is not None:
+                    recorder.add(run)
+                if not found.metrics:
+                    found.objective, found.notes = run.objective, list(notes(config, log))
+                found.metrics.append(metrics)
+                if reached is not None:
+                    found.reached.append(reached)
+                advance()
+    except KeyboardInterrupt:
+        found.interrupted = True
+    return found

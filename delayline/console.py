@@ -1,0 +1,76 @@
+"""What commands print: results on stdout, all else on stderr, progress only where a person watches."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+_WIDTH_OF_FILES = 110
+"""Columns of a table that goes to a file or a pipe."""
+
+
+class _Results(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the front door, for tables as for JSON."""
+        raise BrokenPipeError
+
+
+def results() -> Console:
+    """The console for results: stdout as it is now."""
+    width = None if sys.stdout.isatty() else _WIDTH_OF_FILES
+    return _Results(width=width, highlight=False, markup=False)
+
+
+def print_json(value: Mapping[str, object]) -> None:
+    """One object on stdout, by itself. NaN and infinity, which JSON has not, raise ValueError."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def say(text: str) -> None:
+    """A line on stderr: an error, a note, or where something was written."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+class Advance(Protocol):
+    """Tells a progress bar that some steps are done, and what to show beside it."""
+
+    def __call__(self, steps: int = 1, note: str = "") -> None:
+        """So many more steps are done."""
+
+
+@contextmanager
+def progress(doing: str, steps: int, *, quiet: bool = False) -> Iterator[Advance]:
+    """A progress bar on stderr, gone when the block ends; none where stderr is no terminal."""
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(doing, total=steps, note="")
+
+        def advance(steps: int = 1, note: str = "") -> None:
+            bar.update(task, advance=steps, note=note)
+
+        yield advance

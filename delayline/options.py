@@ -1,0 +1,40 @@
+"""Options that several commands take, each worded once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="YAML file of the pipeline.", show_default=False)
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Set a knob, such as stages.rank.policy.delay=2ms. May be given again.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no notes.")]
+Jobs = Annotated[
+    int, typer.Option("--jobs", "-j", min=-1, help="Processes to run on; -1 for all cores.")
+]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, help="Seed of all random numbers.", show_default=False),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Folder for the records.", show_default=False),
+]
+
+
+def as_overrides(sets: list[str] | None, **given: int | None) -> list[str]:
+    """``--set`` and options that are short for it, as overrides of a configuration."""
+    named = [f"{path}={value}" for path, value in given.items() if value is not None]
+    return [*(sets or []), *named]

@@ -1,0 +1,38 @@
+"""Between logs, configurations and recorded runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from configs.dump import plain_config
+from configs.model import Config
+from policies.runlog import RunLog
+from reports.run import Objective, Run
+
+
+def run_of(config: Config, log: RunLog) -> Run:
+    """The log of a run of ``config``, with its objective, its warm-up cut and its settings."""
+    arrival_ns = log.requests.arrival_ns
+    asked = config.objective
+    return Run(
+        name=config.name,
+        log=log,
+        objective=None if asked is None else Objective(asked.latency_ns, asked.percentile),
+        warmup_ns=config.warmup.cut_ns(int(arrival_ns[-1]) if len(arrival_ns) else 0),
+        config=plain_config(config),
+    )
+
+
+def write_run(folder: str | os.PathLike[str], run: Run) -> None:
+    """Record a run in ``folder``, whole or not at all. Raises RecordsError."""
+    from reports import records
+
+    records.write(Path(folder), run)
+
+
+def read_run(folder: str | os.PathLike[str]) -> Run:
+    """The run that was recorded in ``folder``. Raises RecordsError."""
+    from reports import records
+
+    return records.read(Path(folder))
