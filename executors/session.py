@@ -106,7 +106,7 @@ class Session:
         if self._failure is not None:
             raise ExecutorError(f"the dispatcher failed: {self._failure}") from self._failure
         measured = self._dispatcher.meter.summary()
-        return self._scheduler.log(self._dispatcher.now_ns, {**info, **measured})
+        return self._scheduler.log(self._dispatcher.now_ns, {"clock": "wall", **info, **measured})
 
     def _dispatch(self) -> None:
         pin_this_thread(self._cores)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 
 import numpy as np
 
@@ -112,19 +113,23 @@ def compare(runs: Sequence[Run], confidence: float = 0.95) -> Comparison:
 
 def _latency_rows(runs: Sequence[Run], metrics: Sequence[Metrics], confidence: float) -> list[Row]:
     latencies = [latencies_ns(run.log, run.warmup_ns) for run in runs]
-    statistics = {"mean": _mean_ms} | {
-        f"p{percent:g}": partial(_percentile_ms, percent=percent)
-        for percent in (50, 90, 95, 99, 99.9)
-    }
+    statistics: list[tuple[str, Callable[[Int64], float], int]] = [("mean", _mean_ms, 100)]
+    for percent in (50, 90, 95, 99, 99.9):
+        # A batch must have some values beyond a percentile, or it says nothing of it.
+        smallest = max(100, ceil(10 / (1 - percent / 100)))
+        statistics.append((f"p{percent:g}", partial(_percentile_ms, percent=percent), smallest))
     rows = [
         Row(
             f"latency {name}",
             "ms",
             -1,
             tuple(each.latency.get(name) for each in metrics),
-            tuple(by_batch_means(values, statistic, confidence=confidence) for values in latencies),
+            tuple(
+                by_batch_means(values, statistic, confidence=confidence, smallest=smallest)
+                for values in latencies
+            ),
         )
-        for name, statistic in statistics.items()
+        for name, statistic, smallest in statistics
     ]
     return [*rows, Row("latency max", "ms", -1, tuple(each.latency.max_ms for each in metrics))]
 

@@ -50,6 +50,14 @@ DEFINITIONS = (
         "Nearest rank: always a value that was observed, never interpolated.",
     ),
     Definition(
+        "objective",
+        "",
+        "ms",
+        "p-th percentile of latency <= objective, over all requests i with arrival(i) >= w",
+        "Whether a latency objective is met. A request that was not answered counts as later than any "
+        "other, so that a setting cannot look good by dropping what is late.",
+    ),
+    Definition(
         "throughput",
         "throughput_rps",
         "requests/s",

@@ -102,6 +102,12 @@ def _unavailable(own: StageLog, device: int) -> tuple[Int64, Int64]:
     return np.concatenate(starts), np.concatenate(ends)
 
 
+def contended(log: RunLog) -> list[int]:
+    """Indices of the devices on which a slot can run short: more replicas are bound than have one."""
+    bound = [device for stage in log.stages for device in stage.replica_devices]
+    return [index for index, device in enumerate(log.devices) if bound.count(index) > device.slots]
+
+
 def slots_taken(log: RunLog, device: int) -> tuple[Int64, Int64]:
     """Starts and ends of all batches, of whichever stage, on a device."""
     starts: list[Int64] = [np.zeros(0, np.int64)]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.runlog import Int64, Outcome, RunLog, StageLog
-from reports.freetime import slots_taken
+from reports.freetime import contended, slots_taken
 from reports.percentiles import NS_PER_S, Distribution
 from reports.steps import overlap_ns
 from reports.waits import merge_ns, visit_times
@@ -53,6 +53,8 @@ class DeviceMetrics:
     name: str
     slots: int
     utilization: float | None
+    contended: bool
+    """More replicas are bound to it than it has slots, so that they may wait for one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +201,11 @@ def busy_ns(stage: StageLog, from_ns: int, to_ns: int) -> int:
 
 def _measure_devices(log: RunLog, warmup_ns: int) -> tuple[DeviceMetrics, ...]:
     found = []
+    short = contended(log)
     for index, device in enumerate(log.devices):
         used_ns = overlap_ns(*slots_taken(log, index), warmup_ns, log.end_ns)
         share = _share(used_ns, device.slots * (log.end_ns - warmup_ns))
-        found.append(DeviceMetrics(device.name, device.slots, share))
+        found.append(DeviceMetrics(device.name, device.slots, share, index in short))
     return tuple(found)
 
 

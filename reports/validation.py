@@ -127,18 +127,21 @@ class Validation:
                 f"{scenario.load:.2f}",
                 scenario.policy,
                 "real, ms",
-                *(_figure(real.get(name), ".2f") for name in COMPARED),
+                *(_figure(real.get(name), 2) for name in COMPARED),
             )
             for source in SOURCES:
                 errors = scenario.errors_pct(source).values()
-                yield "", "", "", f"{source}, %", *(_figure(error, "+.1f") for error in errors)
+                yield "", "", "", f"{source}, %", *(_figure(error, 1, "+") for error in errors)
 
 
 HEADER = ("scenario", "load", "policy", "", *COMPARED)
 
 
-def _figure(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
+def _figure(value: float | None, places: int, sign: str = "") -> str:
+    if value is None:
+        return "–"
+    # Adding 0.0 turns -0.0 into 0.0.
+    return f"{round(value, places) + 0.0:{sign}.{places}f}"
 
 
 def write(path: Path, validation: Validation) -> None:

@@ -1,0 +1,119 @@
+"""What happened over time: counts and means in equal bins of a run, as figures show them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.runlog import Int64, RunLog
+from reports.freetime import contended, slots_taken
+from reports.percentiles import NS_PER_S
+from reports.steps import mean_level
+from reports.waits import visit_times
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """Equal bins of time; ``edges_ns`` is (b + 1,), columns over bins are (b,)."""
+
+    edges_ns: Int64
+
+    @staticmethod
+    def over(log: RunLog, most: int = 120) -> Bins:
+        """Bins over a whole run, few enough that each has some tens of requests."""
+        count = max(1, min(most, len(log.requests) // 40))
+        return Bins(np.linspace(0, max(log.end_ns, count), count + 1).astype(np.int64))
+
+    @property
+    def middle_s(self) -> Floats:
+        """The middle of each bin."""
+        return (self.edges_ns[1:] + self.edges_ns[:-1]) / (2 * NS_PER_S)
+
+    @property
+    def width_s(self) -> Floats:
+        """The length of each bin."""
+        return np.diff(self.edges_ns) / NS_PER_S
+
+    def place(self, at_ns: Int64) -> Int64:
+        """The bin of each instant; the end of the run belongs to the last one."""
+        found: Int64 = np.searchsorted(self.edges_ns, at_ns, side="right") - 1
+        return np.clip(found, 0, len(self.edges_ns) - 2)
+
+    def counts(self, at_ns: Int64) -> Int64:
+        """How many of the instants fall in each bin."""
+        counts: Int64 = np.bincount(self.place(at_ns), minlength=len(self.edges_ns) - 1)
+        return counts
+
+    def means(self, at_ns: Int64, values: Int64) -> Floats:
+        """Mean of the values whose instants fall in each bin; NaN where none does."""
+        counts = self.counts(at_ns)
+        sums = np.bincount(self.place(at_ns), values, minlength=len(counts))
+        means = np.full(len(counts), np.nan)
+        np.divide(sums, counts, out=means, where=counts > 0)
+        return means
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimeline:
+    """One stage over time, all columns (b,); NaN where nothing was sent."""
+
+    name: str
+    queue_length: Floats
+    """Mean number of requests in the queue."""
+    hold_ms: Floats
+    """Mean hold of the requests sent in the bin."""
+    queue_ms: Floats
+    """Mean whole wait of the requests sent in the bin."""
+    utilization: Floats
+    """Share of the replicas that ran a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A run over time."""
+
+    bins: Bins
+    arrival_rate_hz: Floats
+    stages: tuple[StageTimeline, ...]
+    devices: tuple[tuple[str, Floats], ...]
+    """Name and share of slots in use, of the devices on which one can run short."""
+
+
+def timeline(log: RunLog, most: int = 120) -> Timeline:
+    """A run in at most ``most`` bins."""
+    bins = Bins.over(log, most)
+    arrived = bins.counts(log.requests.arrival_ns) / bins.width_s
+    stages = tuple(_stage(log, index, bins) for index in range(len(log.stages)))
+    devices = tuple(
+        (
+            log.devices[index].name,
+            mean_level(*slots_taken(log, index), bins.edges_ns) / log.devices[index].slots,
+        )
+        for index in contended(log)
+    )
+    return Timeline(bins, arrived, stages, devices)
+
+
+def _stage(log: RunLog, index: int, bins: Bins) -> StageTimeline:
+    stage = log.stages[index]
+    times = visit_times(log, index)
+    sent = stage.visits.row >= 0
+    row = stage.visits.row[sent]
+    left_ns = np.full(len(sent), log.end_ns, np.int64)
+    left_ns[sent] = stage.batches.dispatched_ns[row]
+    # A request that was never sent left the queue when it ended, or waits still.
+    ended = log.requests.ended_ns[stage.visits.request]
+    dropped = ~sent & (ended >= 0)
+    left_ns[dropped] = ended[dropped]
+    busy = mean_level(stage.batches.dispatched_ns, stage.batches.finished_ns, bins.edges_ns)
+    return StageTimeline(
+        name=stage.name,
+        queue_length=mean_level(stage.visits.enqueued_ns, left_ns, bins.edges_ns),
+        hold_ms=bins.means(times.dispatched_ns, times.hold_ns) / 1e6,
+        queue_ms=bins.means(times.dispatched_ns, times.queue_ns) / 1e6,
+        utilization=busy / stage.replicas,
+    )
