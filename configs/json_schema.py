@@ -58,7 +58,8 @@ def _tidy(schema: Any) -> Any:
     if PART in schema and isinstance(schema[PART], str):
         rest = {key: value for key, value in schema.items() if key != PART}
         return {"$ref": f"#/$defs/{schema[PART]}", **_tidy(rest)}
-    return {
+    closed = {"additionalProperties": False} if "patternProperties" in schema else {}
+    return closed | {
         key: value if key in _DATA else _tidy(value)
         for key, value in schema.items()
         if not (key == "title" and isinstance(value, str))

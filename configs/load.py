@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from configs.checks import problems as held_problems
 from configs.errors import ConfigError, Loc, Problem, key_path
-from configs.model import Config
+from configs.model import Config, StageConfig
 from configs.nodes import value_of
 from configs.overrides import Override, apply_overrides, parse_override
 from configs.yaml_text import read_yaml
@@ -54,7 +54,9 @@ def parse_config(
         config = replace(config, name=Path(source).stem if source else "config")
     broken = list(held_problems(config))
     if broken:
-        raise _error(source, given, stage_names, broken)
+        # What does not fit together may be due to any part, so all that was set is named.
+        with_all = " ".join([source, *(f"with {override.source}" for override in given)]).strip()
+        raise _error(with_all, given, stage_names, broken)
     return config
 
 
@@ -72,24 +74,25 @@ def _without_marks(loc: Loc) -> Loc:
 
 
 def _error(
-    source: str,
+    otherwise: str,
     given: Sequence[Override],
     stage_names: Sequence[str | None],
     found: Sequence[tuple[str, str]],
 ) -> ConfigError:
-    """The problems, each laid to the last override that touched its place, or else to the file."""
-    touched = [(f"{_by_name(o.parts, stage_names)}.", o.source) for o in given]
+    """The problems, each laid to the last override that touched its place, or else to ``otherwise``."""
+    touched = [(_compared(o.parts, stage_names), o.source) for o in given]
     lines = []
     for where, text in found:
-        place = where.replace("[", ".").replace("]", "") + "."
+        place = _compared(where.replace("[", ".").replace("]", "").split("."), stage_names)
         blamed = [by for path, by in touched if place.startswith(path) or path.startswith(place)]
-        lines.append(Problem(blamed[-1] if blamed else source, where, text))
+        lines.append(Problem(blamed[-1] if blamed else otherwise, where, text))
     return ConfigError(lines)
 
 
-def _by_name(parts: Sequence[str], stage_names: Sequence[str | None]) -> str:
-    """A path with a stage that was given by position under its name."""
-    if len(parts) > 1 and parts[0] == "stages" and parts[1].isdecimal():
-        name = dict(enumerate(stage_names)).get(int(parts[1]))
-        parts = ["stages", name or parts[1], *parts[2:]]
-    return ".".join(parts)
+def _compared(parts: Sequence[str], stage_names: Sequence[str | None]) -> str:
+    """A path in the one form in which two can be compared: stages by name, short forms in full."""
+    if len(parts) > 1 and parts[0] == "stages":
+        name = dict(enumerate(stage_names)).get(int(parts[1])) if parts[1].isdecimal() else None
+        short = StageConfig.short_keys.get(parts[2], (parts[2],)) if len(parts) > 2 else ()
+        parts = ["stages", name or parts[1], *short, *parts[3:]]
+    return ".".join(parts) + "."

@@ -220,7 +220,7 @@ class Config:
     )
     replications: int = knob("independent repetitions", default=1, ge=1, le=100_000)
     estimates: EstimatesConfig = knob("estimation of rate and load", default=EstimatesConfig())
-    devices: Mapping[str, DeviceConfig] = _by_name("devices that stages name")
+    devices: Mapping[Name, DeviceConfig] = _by_name("devices that stages name")
     dispatcher: DispatcherConfig = knob("place of the dispatcher", default=DispatcherConfig())
     stages: tuple[StageConfig, ...] = knob("the stages, in order")
     tune: Mapping[str, TuneRange] = _by_name("knobs to tune, by path")

@@ -127,9 +127,9 @@ def _put_kind(raw: Any, family: str, parts: Sequence[str], depth: int, value: An
     cls = kinds(family).get(kind) if isinstance(kind, str) else None
     if cls is None:
         if kind is None:
-            known = ", ".join(kinds(family))
+            known = ", ".join(kinds(family)) or "none"
             raise _NoWay(
-                depth - 1, f"has no kind yet; set {parts[depth - 1]}.kind to one of {known}"
+                depth - 1, f"has no kind yet; set its kind first ({family} kinds: {known})"
             )
         return {**full, key: value}  # the unknown kind itself is reported with the rest
     fields = {public_name(f.name): f.name for f in dataclasses.fields(cls)}

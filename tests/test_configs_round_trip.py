@@ -20,14 +20,10 @@ from configs.yaml_text import dump_yaml, parse_yaml
 from tests.config_strategies import FOLDER, configs
 
 SCHEMA = json_schema()
-SLOW = settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
+DRAWN = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 
-@SLOW
+@DRAWN
 @given(configs())
 def test_a_dumped_config_loads_back_as_it_was(config: Config) -> None:
     text = dump_config(config, FOLDER)
@@ -36,14 +32,14 @@ def test_a_dumped_config_loads_back_as_it_was(config: Config) -> None:
     assert dump_config(again, FOLDER) == text
 
 
-@SLOW
+@DRAWN
 @given(configs())
 def test_the_schema_takes_what_the_loader_takes(config: Config) -> None:
     document = json.loads(json.dumps(plain_config(config)))
     jsonschema.Draft202012Validator(SCHEMA).validate(document)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@DRAWN
 @given(configs())
 def test_a_config_can_be_sent_to_another_process(config: Config) -> None:
     assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301
