@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -94,6 +95,22 @@ class Executor:
         rng = np.random.default_rng(self._seed if seed is None else seed)
         return sample_clients(self.pipeline, self._sources, rng, count)
 
+    def fingerprint(self) -> str:
+        """A digest of what the models are and how they run: sources, batch sizes, threads, devices."""
+        parts = [
+            (
+                stage.name,
+                stage.max_batch,
+                source,
+                keep,
+                [(at.threads, at.torch_device) for at in where],
+            )
+            for stage, source, keep, where in zip(
+                self.pipeline.stages, self._sources, self._keep, self.places.replicas, strict=True
+            )
+        ]
+        return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+
     def worker_pids(self, stage: str) -> list[int]:
         """Process ids of a stage's replicas."""
         names = [one.name for one in self.pipeline.stages]
@@ -128,10 +145,17 @@ class Executor:
             source = generator(workload, {name: inputs[name] for name in wiring.client})
             sink = Collector(wiring, len(workload) if keep_answers else 0, source)
             cores = self.places.dispatcher_cores
+            lost, failures = transport.lost, len(transport.failures)
             with steady_interpreter():
                 session = Session(chosen, wiring, transport, sink, cores)
                 interrupted = drive(session, source, cores, len(workload), drain_s, progress)
-            facts = self._facts(transport, source.late_ns, interrupted)
+            facts = {
+                **self._facts(),
+                "late_sends": lateness(source.late_ns),
+                "interrupted": interrupted,
+                "workers_lost": transport.lost - lost,
+                "revival_failures": transport.failures[failures:],
+            }
             log = session.log({**facts, **(info or {})})
         finally:
             self._busy.release()
@@ -211,27 +235,16 @@ class Executor:
                 )
         return pipeline
 
-    def _facts(
-        self, transport: ProcessTransport, late_ns: Sequence[int], interrupted: bool
-    ) -> dict[str, object]:
-        facts: dict[str, object] = {
+    def _facts(self) -> dict[str, object]:
+        """What is true of every run of this executor."""
+        stages = zip(self.pipeline.stages, self.places.replicas, strict=True)
+        return {
             "engine": "torch",
-            "late_sends": lateness(late_ns),
-            "interrupted": interrupted,
-            "workers_lost": transport.lost,
             "placement": {
                 "dispatcher": list(self.places.dispatcher_cores),
-                **{
-                    stage.name: [_said(where) for where in places]
-                    for stage, places in zip(
-                        self.pipeline.stages, self.places.replicas, strict=True
-                    )
-                },
+                **{stage.name: [_said(where) for where in places] for stage, places in stages},
             },
         }
-        if transport.failures:
-            facts["revival_failures"] = list(transport.failures)
-        return facts
 
 
 def _frame(pipeline: Pipeline) -> list[tuple[object, ...]]:

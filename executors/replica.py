@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
-from multiprocessing import reduction
+from multiprocessing import reduction, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
@@ -62,7 +63,7 @@ class Replica:
     def launch(self) -> None:
         """Start a process; it begins to load its model."""
         self._pipe, theirs = _SPAWN.Pipe()
-        with theirs:
+        with theirs, _interrupts_held():
             self._process = _SPAWN.Process(
                 target=serve,
                 args=(self.job, theirs),
@@ -166,6 +167,22 @@ class Replica:
             self._process.join(_GRACE_S)
             code = self._process.exitcode
         return WorkerError(f"stage {self.job.stage}: its worker died {when} (exit code {code})")
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back until a process is started, which then never gets any.
+
+    Ctrl-C goes to the whole foreground group; it is the owner who ends its workers. A mask is passed
+    on to the process that is started, so that it holds from its first instruction.
+    """
+    # Starting the tracker would lift the mask.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def warm_sizes(max_batch: int) -> Iterator[int]:

@@ -11,7 +11,6 @@ import contextlib
 import gc
 import mmap
 import os
-import signal
 import struct
 import time
 from collections.abc import Callable, Mapping
@@ -77,8 +76,6 @@ def describe(error: BaseException) -> str:
 def serve(job: Job, pipe: Connection) -> None:
     """The life of a worker process."""
     pin_this_thread(job.place.cores)
-    # Ctrl-C goes to the whole foreground group; it is the owner who ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with pipe, contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             model = _load(job)
@@ -97,6 +94,9 @@ def serve(job: Job, pipe: Connection) -> None:
 def _load(job: Job) -> StageModel:
     import torch
 
+    gpus = torch.cuda.device_count()
+    if job.place.cuda is not None and job.place.cuda >= gpus:
+        raise ValueError(f"there is no {job.place.torch_device}; torch sees {gpus} GPUs here")
     torch.set_num_threads(job.place.threads)
     torch.set_num_interop_threads(1)
     return job.source.load(job.place.torch_device, job.keep)

@@ -17,8 +17,8 @@ from policies.immediate import Immediate
 from policies.pipeline import Pipeline, Stage
 from policies.runlog import Outcome
 from policies.workload import Workload
+from reports.invariants import check
 from tests.executor_models import DIES, WIDTH, Linear
-from tests.test_executor_properties import check_log
 
 PIPELINE = Pipeline(
     (
@@ -75,7 +75,7 @@ def test_killed_workers_lose_no_request(executor: Executor) -> None:
 
     result = executor.run(evenly(600, 2_000_000), rows(600), progress=kill)
     assert killed.is_set()
-    check_log(result.log)
+    assert check(result.log) == []
     outcome = result.log.requests.outcome
     assert len(outcome) == 600
     done = outcome == Outcome.COMPLETED
@@ -92,11 +92,21 @@ def test_killed_workers_lose_no_request(executor: Executor) -> None:
     assert executor.worker_pids("b")[0] != victims[1]
 
 
+def test_workers_leave_ctrl_c_to_their_owner(executor: Executor) -> None:
+    pids = executor.worker_pids("a") + executor.worker_pids("b")
+    for pid in pids:
+        os.kill(pid, signal.SIGINT)
+    result = executor.run(evenly(10, 1_000_000), rows(10))
+    assert (result.log.requests.outcome == Outcome.COMPLETED).all()
+    assert executor.worker_pids("a") + executor.worker_pids("b") == pids
+    assert result.log.stages[0].down == ()
+
+
 def test_a_request_that_kills_every_worker_fails_and_the_others_do_not(executor: Executor) -> None:
     inputs = rows(40)
     inputs["x"][20, 0] = DIES
     result = executor.run(evenly(40, 10_000_000), inputs)
-    check_log(result.log)
+    assert check(result.log) == []
     failed = np.flatnonzero(result.log.requests.outcome == Outcome.FAILED).tolist()
     assert 20 in failed
     assert len(failed) <= PIPELINE.stages[0].max_batch
@@ -112,7 +122,7 @@ def test_a_worker_that_died_between_runs_is_replaced_in_the_next(executor: Execu
     while alive(pid) and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
         time.sleep(0.01)
     result = executor.run(evenly(10, 1_000_000), rows(10))
-    check_log(result.log)
+    assert check(result.log) == []
     assert (result.log.requests.outcome == Outcome.COMPLETED).all()
     assert executor.worker_pids("b")[0] != pid
 
@@ -123,7 +133,7 @@ def test_without_respawn_the_stage_that_has_lost_all_replicas_fails_its_requests
     inputs["x"][2, 0] = DIES
     with Executor(pipeline, {"only": Linear()}, respawn=False) as executor:
         log = executor.run(evenly(6, 50_000_000), inputs).log
-        check_log(log)
+        assert check(log) == []
         assert log.requests.outcome.tolist() == [Outcome.COMPLETED] * 2 + [Outcome.FAILED] * 4
         assert set(log.requests.reasons.values()) == {"stage only has no replica left"}
         # Still so in the next run, and said at once.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from random import Random
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,29 +22,17 @@ from executors.slab import Columns
 from executors.stage_model import TensorSpec
 from executors.transport import Back, Finished, Gone, Lost, Raised, Report
 from executors.wiring import ModelSpecs, wire
-from policies.contract import NEVER_NS, Decision, Dispatch, Hold, Policy, State, View
-from policies.fixed import Fixed
+from policies.contract import NEVER_NS
 from policies.immediate import Immediate
-from policies.load_adaptive import LoadAdaptive
-from policies.pipeline import Device, Discipline, Pipeline, Stage
+from policies.pipeline import Pipeline, Stage
 from policies.requests import RequestTable
 from policies.runlog import Outcome, RunLog
 from policies.scheduler import Scheduler
+from reports.invariants import check
+from tests.pipeline_strategies import ARRIVALS, OnlyFull, pipelines
 
 WORD = TensorSpec((2,), "int64")
 ORIGIN_NS = 1_000_003
-
-
-@dataclass(frozen=True, slots=True)
-class OnlyFull(Policy):
-    """Sends full batches and nothing else: the rest of a run is held for ever."""
-
-    kind: ClassVar[str] = "test-only-full"
-
-    def decide(self, view: View, now_ns: int, state: State) -> Decision:
-        if view.waiting >= view.max_batch or view.sendable < view.waiting:
-            return Dispatch(view.sendable)
-        return Hold(NEVER_NS, view.max_batch)
 
 
 def scored(stage: int, x: NDArray[Any], parents: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -218,79 +206,6 @@ def expected(pipeline: Pipeline, x: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
     return {name: value for name, value in values.items() if name not in followed}
 
 
-def check_log(log: RunLog) -> None:
-    """Section 7 of the design: what every run's records obey."""
-    outcome = log.requests.outcome
-    assert Outcome.PENDING not in outcome
-    assert (np.diff(log.requests.arrival_ns) >= 0).all()
-    assert (log.requests.ended_ns >= log.requests.arrival_ns).all()
-    on_device: dict[int, list[tuple[int, int]]] = {}
-    for stage in log.stages:
-        batches, visits = stage.batches, stage.visits
-        assert (batches.dispatched_ns <= batches.started_ns).all()
-        assert (batches.started_ns <= batches.finished_ns).all()
-        assert (batches.requests <= stage.max_batch).all()
-        sent = visits.row >= 0
-        assert (visits.enqueued_ns[sent] <= batches.dispatched_ns[visits.row[sent]]).all()
-        assert (np.bincount(visits.request, minlength=1) <= 1).all()
-        spans = list(zip(batches.dispatched_ns, batches.finished_ns, strict=True))
-        for replica in range(stage.replicas):
-            mine = [span for span, at in zip(spans, batches.replica, strict=True) if at == replica]
-            assert at_once(mine) <= 1
-        for span, at in zip(spans, batches.replica, strict=True):
-            if stage.replica_devices:
-                on_device.setdefault(stage.replica_devices[at], []).append(span)
-    for device, spans in on_device.items():
-        assert at_once(spans) <= log.devices[device].slots
-
-
-def at_once(spans: Sequence[tuple[int, int]]) -> int:
-    """The most spans that are open together; one may begin when another ends."""
-    edges = sorted([(end, -1) for _, end in spans] + [(begin, 1) for begin, _ in spans])
-    return max(np.cumsum([step for _, step in edges]), default=0)
-
-
-POLICIES = st.one_of(
-    st.just(Immediate()),
-    st.just(OnlyFull()),
-    st.builds(Fixed, delay_ns=st.integers(0, 60)),
-    st.just(LoadAdaptive(initial_ns=10, step_ns=5, interval_ns=20, max_ns=50)),
-)
-
-
-@st.composite
-def pipelines(draw: st.DrawFn) -> Pipeline:
-    devices = [Device(f"d{k}", draw(st.integers(1, 2))) for k in range(draw(st.integers(1, 2)))]
-    stages: list[Stage] = []
-    for k in range(draw(st.integers(1, 4))):
-        replicas = draw(st.integers(1, 3))
-        names = st.sampled_from([device.name for device in devices])
-        shares = draw(st.booleans())
-        before = [stage.name for stage in stages]
-        stages.append(
-            Stage(
-                name=f"s{k}",
-                policy=draw(POLICIES),
-                predict_ns=lambda n: 10 + n,
-                replicas=replicas,
-                max_batch=draw(st.integers(1, 4)),
-                max_items=draw(st.sampled_from([None, None, 4])),
-                discipline=draw(st.sampled_from(Discipline)),
-                queue_bound=draw(st.sampled_from([None, None, 1, 3])),
-                device=tuple(draw(names) for _ in range(replicas)) if shares else (),
-                parents=tuple(name for name in before if draw(st.booleans())),
-            )
-        )
-    return Pipeline(
-        tuple(stages), tuple(devices), expire=draw(st.booleans()), estimate_window_ns=50
-    )
-
-
-ARRIVALS = st.lists(
-    st.tuples(st.integers(0, 30), st.integers(1, 200), st.integers(1, 3)), min_size=1, max_size=40
-)
-
-
 @settings(max_examples=300, deadline=None)
 @given(pipelines(), ARRIVALS, st.integers(0, 2**16), st.sampled_from([0.0, 0.1, 0.5]))
 def test_every_run_keeps_the_invariants(
@@ -298,7 +213,7 @@ def test_every_run_keeps_the_invariants(
 ) -> None:
     played = play(pipeline, arrivals, seed, trouble)
     log = played.log
-    check_log(log)
+    assert check(log) == []
     assert len(log.requests) == len(arrivals)
     assert played.ends.times == Counter(range(len(arrivals)))
     completed = np.flatnonzero(log.requests.outcome == Outcome.COMPLETED).tolist()
@@ -319,7 +234,7 @@ def test_a_cancelled_run_loses_nothing_and_starts_nothing_more(
     pipeline: Pipeline, arrivals: list[tuple[int, int, int]], seed: int, steps: int
 ) -> None:
     played = play(pipeline, arrivals, seed, 0.1, cancel_after=steps)
-    check_log(played.log)
+    assert check(played.log) == []
     sent = len(played.log.requests)
     assert played.ends.times == Counter(range(sent))
     assert played.payloads.under_way == 0

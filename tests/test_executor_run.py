@@ -19,8 +19,8 @@ from policies.immediate import Immediate
 from policies.pipeline import Device, Pipeline, Stage
 from policies.runlog import Outcome
 from policies.workload import ClosedWorkload, Workload
+from reports.invariants import check
 from tests.executor_models import RAISES, WIDTH, Linear, Unloadable
-from tests.test_executor_properties import check_log
 
 MS = 1_000_000
 
@@ -78,7 +78,7 @@ def test_every_request_gets_its_own_answer(executor: Executor) -> None:
     x = rows(100)["x"][np.arange(600) % 100]
     np.testing.assert_array_equal(result.answers["answer"], (2 * x + 1) + 6 * x)
     log = result.log
-    check_log(log)
+    assert check(log) == []
     assert (log.requests.outcome == Outcome.COMPLETED).all()
     np.testing.assert_array_equal(log.requests.arrival_ns, poisson(2000, 600))
     for stage in log.stages:
@@ -114,7 +114,7 @@ def test_a_closed_loop_never_has_more_under_way_than_clients(executor: Executor)
     )
     result = executor.run(workload, rows(total))
     log = result.log.requests
-    check_log(result.log)
+    assert check(result.log) == []
     assert (log.outcome == Outcome.COMPLETED).all()
     edges = sorted([(at, 1) for at in log.arrival_ns] + [(at, -1) for at in log.ended_ns])
     assert max(np.cumsum([step for _, step in edges])) == clients
@@ -141,7 +141,7 @@ def test_requests_can_be_submitted_by_several_threads(executor: Executor) -> Non
         executor.run(Workload.of(poisson(1000, 1)))
     log = executor.finish()
     assert found == {k: 8 * k + 1 for k in range(60)}
-    check_log(log)
+    assert check(log) == []
     assert len(log.requests) == 60
     with pytest.raises(ExecutorError, match="the session is closed"):
         session.submit({"x": np.zeros(WIDTH, np.float32)})
@@ -153,7 +153,7 @@ def test_a_model_that_raises_fails_its_batch_and_lives_on(executor: Executor) ->
     inputs["x"][1, 0] = RAISES
     one_by_one = diamond(hold_ns=0, max_batch=1)
     log = executor.run(Workload.of(poisson(500, 8)), inputs, pipeline=one_by_one).log
-    check_log(log)
+    assert check(log) == []
     failed = [1, 5]
     assert np.flatnonzero(log.requests.outcome == Outcome.FAILED).tolist() == failed
     reason = "stage a: the model raised ValueError: this row cannot be scored"
@@ -169,7 +169,7 @@ def test_a_model_that_raises_fails_its_batch_and_lives_on(executor: Executor) ->
 def test_a_full_queue_sheds(executor: Executor) -> None:
     burst = Workload.of(np.zeros(30, np.int64))
     log = executor.run(burst, pipeline=diamond(hold_ns=20 * MS, queue_bound=5)).log
-    check_log(log)
+    assert check(log) == []
     assert (log.requests.outcome == Outcome.SHED).sum() == 25
     assert "queue of a" in log.requests.reasons[29]
 

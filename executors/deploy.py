@@ -1,0 +1,44 @@
+"""From a configuration to an executor: its models, and where each of them runs."""
+
+from __future__ import annotations
+
+from configs.model import Config
+from executors.executor import Executor
+from executors.placement import DevicePlacement, Placement
+from executors.session import ExecutorError
+from executors.stage_model import ModelSource
+from policies.pipeline import Pipeline
+
+
+def placement_of(config: Config) -> Placement:
+    """The cores and GPUs that the configuration names."""
+    return Placement(
+        config.dispatcher.cores or (),
+        {
+            name: DevicePlacement(device.cores or (), device.cuda)
+            for name, device in config.devices.items()
+        },
+    )
+
+
+def executor_of(config: Config, pipeline: Pipeline, *, respawn: bool = True) -> Executor:
+    """An executor for ``pipeline``, which was made of ``config``; to be entered by the caller.
+
+    Raises ExecutorError for a stage without a model, PlacementError for cores that are not there.
+    """
+    sources: dict[str, ModelSource] = {}
+    for stage in config.stages:
+        if stage.model is None:
+            raise ExecutorError(
+                f"stages.{stage.name}.model is missing: a real run needs to know what to execute; "
+                "simulate needs no model"
+            )
+        sources[stage.name] = stage.model
+    return Executor(
+        pipeline,
+        sources,
+        keep={stage.name: stage.keep for stage in config.stages},
+        placement=placement_of(config),
+        respawn=respawn,
+        seed=config.seed,
+    )
