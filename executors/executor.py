@@ -168,7 +168,9 @@ class Executor:
         if not self._busy.acquire(blocking=False):
             raise ExecutorError("the executor is busy; finish the run or the session that is on")
         try:
-            live = LiveSession(chosen, wiring, transport, self.places.dispatcher_cores)
+            live = LiveSession(
+                chosen, wiring, transport, self.places.dispatcher_cores, self._facts()
+            )
         except BaseException:
             self._busy.release()
             raise

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -53,16 +54,18 @@ class Session:
         transport: ProcessTransport,
         listener: Listener,
         cores: Sequence[int],
+        on_failure: Callable[[ExecutorError], None] = lambda failure: None,
     ) -> None:
         self._transport = transport
         self._cores = cores
+        self._on_failure = on_failure
         self._origin_ns = transport.now_ns() + _HEAD_START_NS
         table = RequestTable()
         self._scheduler = Scheduler(pipeline, table)
         self._dispatcher = Dispatcher(
             self._scheduler, table, Payloads(wiring), transport, listener, self._origin_ns
         )
-        self._failure: BaseException | None = None
+        self._failure: ExecutorError | None = None
         self._ended = threading.Event()
         transport.repeat_losses()
         self._thread = threading.Thread(target=self._dispatch, name="delayline-dispatch")
@@ -76,6 +79,10 @@ class Session:
     def ended(self) -> int:
         """Requests that have an outcome."""
         return self._scheduler.ended
+
+    def failure(self) -> ExecutorError | None:
+        """Why the dispatcher has given up, if it has."""
+        return self._failure
 
     def send(self, submission: Submission) -> None:
         """Hand requests to the dispatcher; one thread at a time."""
@@ -104,7 +111,7 @@ class Session:
         self._ended.wait()
         self._thread.join()
         if self._failure is not None:
-            raise ExecutorError(f"the dispatcher failed: {self._failure}") from self._failure
+            raise self._failure
         measured = self._dispatcher.meter.summary()
         return self._scheduler.log(self._dispatcher.now_ns, {"clock": "wall", **info, **measured})
 
@@ -114,10 +121,26 @@ class Session:
         try:
             while not self._dispatcher.finished:
                 self._dispatcher.step()
-        except BaseException as failure:
+        except Exception as error:
+            failure = ExecutorError(f"the dispatcher failed: {error}")
+            failure.__cause__ = error
             self._failure = failure
+            self._settle()
+            self._on_failure(failure)
         finally:
             self._ended.set()
+
+    def _settle(self) -> None:
+        """Take in the ends of batches that still run, so that the next session meets idle replicas."""
+        left = set(self._dispatcher.running)
+        give_up_ns = self._transport.now_ns() + int(_IN_FLIGHT_S * 1e9)
+        while left:
+            for report in self._transport.wait(give_up_ns):
+                left.discard((report.stage, report.replica))
+            if self._transport.now_ns() >= give_up_ns:
+                for stage, replica in left:
+                    self._transport.kill(stage, replica)
+                give_up_ns = NEVER_NS
 
 
 class LiveAnswers:
@@ -158,9 +181,9 @@ class LiveAnswers:
 
     def abandon(self, failure: BaseException) -> None:
         """Nobody will answer what is left."""
-        for future in self._futures.values():
-            future.set_exception(failure)
-        self._futures.clear()
+        while self._futures:
+            with contextlib.suppress(KeyError):
+                self._futures.popitem()[1].set_exception(failure)
 
 
 class LiveSession:
@@ -172,10 +195,14 @@ class LiveSession:
         wiring: Wiring,
         transport: ProcessTransport,
         cores: Sequence[int],
+        info: Mapping[str, object],
     ) -> None:
         self._wiring = wiring
+        self._info = info
         self._answers = LiveAnswers()
-        self._session = Session(pipeline, wiring, transport, self._answers, cores)
+        self._session = Session(
+            pipeline, wiring, transport, self._answers, cores, self._answers.abandon
+        )
         self._lock = threading.Lock()
         self._sent = 0
         self._closed = False
@@ -203,11 +230,16 @@ class LiveSession:
         with self._lock:
             if self._closed:
                 raise ExecutorError("the session is closed; open another one to send requests")
+            if failure := self._session.failure():
+                raise failure
             now_ns = self._session.now_ns()
             due_ns = NEVER_NS if deadline_after_ns is None else now_ns + deadline_after_ns
             future = self._answers.expect(self._sent)
             self._sent += 1
             self._session.send(Submission([now_ns], [due_ns], [items], [priority], row))
+        if failure := self._session.failure():
+            # It may have failed after it was asked above: then nobody else would tell this future.
+            self._answers.abandon(failure)
         return future
 
     def close(self, *, cancel: bool = False) -> RunLog:
@@ -218,8 +250,4 @@ class LiveSession:
             self._session.cancel("the session was cancelled")
         else:
             self._session.no_more()
-        try:
-            return self._session.log({"engine": "torch"})
-        except ExecutorError as failure:
-            self._answers.abandon(failure)
-            raise
+        return self._session.log(self._info)

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import mmap
 import os
+import select
 import struct
 import time
 from collections.abc import Callable, Mapping
@@ -125,7 +126,7 @@ def _run_batches(pipe: Connection, run: Callable[[int], Reply]) -> None:
     gc.disable()
     worked = False
     while True:
-        if worked and not pipe.poll(_IDLE_S):
+        if worked and not select.select([pipe], [], [], _IDLE_S)[0]:
             gc.collect()
             worked = False
         requests = int.from_bytes(pipe.recv_bytes(), "little")

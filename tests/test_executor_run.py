@@ -6,6 +6,8 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from executors.executor import Executor
 from executors.replica import WorkerError
 from executors.session import ExecutorError, RequestFailedError
 from executors.wiring import WiringError
+from policies.contract import Decision, Dispatch, Policy, State, View
 from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.pipeline import Device, Pipeline, Stage
@@ -164,6 +167,37 @@ def test_a_model_that_raises_fails_its_batch_and_lives_on(executor: Executor) ->
     with pytest.raises(RequestFailedError, match="failed: stage a: the model raised ValueError"):
         future.result(30)
     executor.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class Greedy(Policy):
+    """Sends more than there is, from the third request on."""
+
+    kind: ClassVar[str] = "test-greedy"
+
+    def decide(self, view: View, now_ns: int, state: State) -> Decision:
+        return Dispatch(99 if view.waiting > 2 else view.sendable)
+
+
+def test_a_policy_that_talks_nonsense_ends_the_run_and_not_the_executor(executor: Executor) -> None:
+    stages = diamond().stages
+    greedy = replace(diamond(), stages=(replace(stages[0], policy=Greedy()), *stages[1:]))
+    burst = Workload.of(np.zeros(5, np.int64))
+    with pytest.raises(ExecutorError, match="the dispatcher failed: stage a: policy Greedy"):
+        executor.run(burst, pipeline=greedy)
+    session = executor.serve(pipeline=greedy)
+    row = {"x": np.zeros(WIDTH, np.float32)}
+    futures = []
+    with pytest.raises(ExecutorError, match="the dispatcher failed"):  # noqa: PT012
+        for _ in range(100_000):
+            futures.append(session.submit(row))
+    with pytest.raises(ExecutorError, match="the dispatcher failed"):
+        futures[-1].result(30)
+    with pytest.raises(ExecutorError, match="the dispatcher failed"):
+        executor.finish()
+    again = executor.run(burst)
+    assert check(again.log) == []
+    assert (again.log.requests.outcome == Outcome.COMPLETED).all()
 
 
 def test_a_full_queue_sheds(executor: Executor) -> None:
