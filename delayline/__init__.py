@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from delayline.runs import read_run as read_run
     from delayline.runs import run_of as run_of
     from delayline.runs import write_run as write_run
+    from delayline.tuned import write_tuned as write_tuned
+    from delayline.tuning import tune as tune
     from policies.runlog import RunLog as RunLog
     from reports.compare import compare as compare
     from reports.metrics import Metrics as Metrics
@@ -49,8 +51,10 @@ _HOMES = {
     "replications": "sim.simulate",
     "run_of": "delayline.runs",
     "simulate": "sim.simulate",
+    "tune": "delayline.tuning",
     "with_knob": "configs.knob_paths",
     "write_run": "delayline.runs",
+    "write_tuned": "delayline.tuned",
 }
 """Where each public name is defined."""
 

@@ -13,7 +13,11 @@ from typing import Annotated
 
 import typer
 
+from delayline.commands.compare import compare
+from delayline.commands.report import report
+from delayline.commands.schema import schema
 from delayline.commands.simulate import simulate
+from delayline.commands.tune import tune
 from delayline.console import say
 from delayline.errors import FAILED, INTERRUPTED, OK, TRACEBACK, exit_code, lines
 
@@ -25,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (simulate,):
+for _command in (simulate, tune, compare, report, schema):
     app.command()(_command)
 
 

@@ -24,7 +24,8 @@ class Recorder:
         self._several = runs > 1
         self._written = 0
         if self._several and folder.exists():
-            for old in _replications(folder):
+            _refuse_others(folder)
+            for old in replications_in(folder):
                 shutil.rmtree(old)
 
     def add(self, run: Run) -> None:
@@ -34,16 +35,20 @@ class Recorder:
         self._written += 1
 
 
-def _replications(folder: Path) -> list[Path]:
+def replications_in(folder: Path) -> list[Path]:
+    """The folders of replications in ``folder``, by number; empty for one that holds none."""
+    found = [entry for entry in folder.iterdir() if _REPLICATION.fullmatch(entry.name)]
+    return sorted(found, key=lambda entry: int(entry.name.partition("-")[2]))
+
+
+def _refuse_others(folder: Path) -> None:
     from reports.records import RecordsError, is_run
 
     if not folder.is_dir():
         raise RecordsError(f"{folder} is a file; give a folder for the records")
-    entries = sorted(folder.iterdir())
-    for entry in entries:
+    for entry in sorted(folder.iterdir()):
         if not (_REPLICATION.fullmatch(entry.name) and is_run(entry)):
             raise RecordsError(
                 f"{folder} holds more than replications ({entry.name}); "
                 "give a new folder, or empty this one"
             )
-    return entries

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +23,7 @@ from delayline.tables import print_summary
 from reports.metrics import Metrics
 from reports.objective import Attainment, attainment, reached_ms
 from reports.replicated import Replicated
-from reports.run import Objective
+from reports.run import Objective, Run
 
 Replications = Annotated[
     int | None,
@@ -53,7 +55,8 @@ def simulate(
     found = _simulate(config, jobs, out, quiet)
     wall_s = time.perf_counter() - began_s
     if not found.metrics:
-        raise KeyboardInterrupt
+        say("interrupted: no replication is finished")
+        raise typer.Exit(INTERRUPTED)
     figures = Replicated(tuple(found.metrics))
     if json:
         print_json({**figures.to_json(), "wall_s": wall_s})
@@ -79,29 +82,38 @@ class _Finished:
     notes: list[str] = field(default_factory=list)
     interrupted: bool = False
 
+    def add(self, config: Config, run: Run, recorder: Recorder | None) -> None:
+        """Take in the next replication; it counts in all of the figures or in none."""
+        metrics = run.measure()
+        reached = [] if run.objective is None else [reached_ms(run)]
+        told = self.notes if self.metrics else list(notes(config, run.log))
+        if recorder is not None:
+            recorder.add(run)
+        self.objective, self.notes = run.objective, told
+        self.reached += reached
+        self.metrics.append(metrics)
+
     def attainment(self) -> Attainment | None:
         return None if self.objective is None else attainment(self.objective, self.reached)
 
 
 def _simulate(config: Config, jobs: int, out: Path | None, quiet: bool) -> _Finished:
-    from sim.simulate import replications
-
     recorder = None if out is None else Recorder(out, config.replications)
     found = _Finished()
-    try:
-        with progress("simulating", config.replications, quiet=quiet) as advance:
-            for log in replications(config, jobs):
-                run = run_of(config, log)
-                metrics = run.measure()
-                reached = reached_ms(run) if run.objective else None
-                if recorder is not None:
-                    recorder.add(run)
-                if not found.metrics:
-                    found.objective, found.notes = run.objective, list(notes(config, log))
-                found.metrics.append(metrics)
-                if reached is not None:
-                    found.reached.append(reached)
-                advance()
-    except KeyboardInterrupt:
-        found.interrupted = True
+    with warnings.catch_warnings():
+        # After an interrupt, joblib warns of the replications that it gives up: they are meant to be.
+        warnings.filterwarnings("ignore", ".*still being processed", UserWarning)
+        try:
+            with progress("simulating", config.replications, quiet=quiet) as advance:
+                for run in _replications(config, jobs):
+                    found.add(config, run, recorder)
+                    advance()
+        except KeyboardInterrupt:
+            found.interrupted = True
     return found
+
+
+def _replications(config: Config, jobs: int) -> Iterator[Run]:
+    from sim.simulate import replications
+
+    return (run_of(config, log) for log in replications(config, jobs))
