@@ -30,7 +30,7 @@ format: setup
 	$(BIN)/ruff format .
 
 fuzz: setup
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m fuzz -q
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q --timeout=3600 tests/test_simpy_driver.py tests/test_policy_contract.py tests/test_executor_properties.py $(wildcard tests/test_configs_*.py)
 
 bench: setup
 	$(BIN)/python -m benchmarks.run

@@ -19,7 +19,8 @@ class Board:
         self.requests = requests
         devices = {device.name: DeviceState(device.slots) for device in pipeline.devices}
         self.stages = [
-            StageState(index, spec, requests, devices) for index, spec in enumerate(pipeline.stages)
+            StageState(index, spec, requests, devices, pipeline.expire)
+            for index, spec in enumerate(pipeline.stages)
         ]
         by_name = {stage.spec.name: stage for stage in self.stages}
         for stage in self.stages:

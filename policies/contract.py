@@ -12,9 +12,10 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, MutableSequence, Sequence
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from types import FunctionType
 from typing import Any, ClassVar, NamedTuple
 
 NEVER_NS = 2**63 - 1
@@ -165,7 +166,7 @@ def knob_values(policy: Policy, rule: Callable[..., object]) -> dict[str, Any]:
 def asker(policy: Policy) -> Callable[[View, int, State], Answer]:
     """The policy as a function from view, time and state to scalars: the form that engines ask."""
     if isinstance(policy, RulePolicy):
-        return functools.partial(policy.rule, **knob_values(policy, policy.rule))
+        return _with_knobs(policy.rule, knob_values(policy, policy.rule))
 
     def ask(view: View, now_ns: int, state: State) -> Answer:
         decision = policy.decide(view, now_ns, state)
@@ -174,3 +175,14 @@ def asker(policy: Policy) -> Callable[[View, int, State], Answer]:
         return 0, decision.until_ns, decision.size
 
     return ask
+
+
+def _with_knobs(
+    rule: Callable[..., Answer], knobs: Mapping[str, Any]
+) -> Callable[[View, int, State], Answer]:
+    """The rule with its knobs filled in. A copy with the knobs as defaults costs nothing a call."""
+    if isinstance(rule, FunctionType) and not rule.__kwdefaults__:
+        return FunctionType(
+            rule.__code__, rule.__globals__, rule.__name__, tuple(knobs.values()), rule.__closure__
+        )
+    return functools.partial(rule, **knobs)

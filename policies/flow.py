@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 from policies.board import Board
 from policies.commands import Complete, Drop
-from policies.contract import NO_SIZE
 from policies.runlog import Outcome
 from policies.stage_state import StageState
 
@@ -15,7 +14,7 @@ def enter(
     board: Board, here: StageState, now_ns: int, entered_ns: int, requests: Sequence[int]
 ) -> None:
     """Requests join a queue, as far as they may; its policy is asked if its hold has its size."""
-    if board.drops or board.expire or here.queue_bound != NO_SIZE or not here.up:
+    if here.guarded or board.drops or not here.up:
         requests = _admit(board, here, now_ns, requests)
         if not requests:
             return

@@ -195,10 +195,10 @@ class Scheduler(Board):
     def _decide_stage(self, here: StageState, now_ns: int) -> None:
         if here.retries:
             self._start_retries(here, now_ns)
-        if not here.waiting:
-            self._await_first(here)
-            return
         while here.idle and (here.always_ready or here.ready()):
+            if not here.waiting:
+                self._await_first(here)
+                return
             view = here.view()
             count, until_ns, size = here.ask(view, now_ns, here.state)
             if not count:
@@ -207,19 +207,13 @@ class Scheduler(Board):
             if not 0 < count <= view.sendable:
                 raise PolicyError(here, view, now_ns, f"dispatched {count} requests")
             self._start(here, now_ns, count)
-            if not here.waiting:
-                self._await_first(here)
-                return
         here.wake_size = UNABLE
         here.wake_ns = NEVER_NS
 
     def _await_first(self, here: StageState) -> None:
-        """Nothing waits: be asked at the next entry, if a batch could start then."""
-        here.wake_ns = NEVER_NS
-        if not here.ready():
-            here.wake_size = UNABLE
-            return
+        """A batch could start but nothing waits: the policy is asked at the next entry."""
         here.wake_size = 1
+        here.wake_ns = NEVER_NS
         if here.is_root:
             self.out.append(SetTimer(NEVER_NS, here.index, 1))
 

@@ -45,6 +45,7 @@ class StageState:
         "devices",
         "dispatched_ns",
         "down",
+        "guarded",
         "idle",
         "idle_since_ns",
         "index",
@@ -81,7 +82,12 @@ class StageState:
     )
 
     def __init__(
-        self, index: int, spec: Stage, table: RequestTable, devices: dict[str, DeviceState]
+        self,
+        index: int,
+        spec: Stage,
+        table: RequestTable,
+        devices: dict[str, DeviceState],
+        expire: bool,
     ) -> None:
         policy: Policy = spec.policy
         self.index = index
@@ -99,6 +105,8 @@ class StageState:
         self.table = table
         self.queue = queue_for(spec.discipline, table)
         self.queue_bound = NO_SIZE if spec.queue_bound is None else spec.queue_bound
+        self.guarded = expire or spec.queue_bound is not None
+        """Not every request may enter."""
         self.waiting = 0
         self.waiting_items = 0
         """Kept only where requests differ in size."""

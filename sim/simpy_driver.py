@@ -71,75 +71,71 @@ class SimpyDriver:
             self._lost.add(id(batch))
         self._bring = True
         self.scheduler.replica_lost(int(self.env.now), stage, replica, returns=returns)
-        self._pass_at_end_of_instant()
+        self._settle_at_end_of_instant()
 
     def restore(self, stage: int, replica: int) -> None:
         """The replica can run batches again from now on."""
         self._bring = True
         self.scheduler.replica_back(int(self.env.now), stage, replica)
-        self._pass_at_end_of_instant()
+        self._settle_at_end_of_instant()
 
     def _on_finish(self, event: Any) -> None:
         batch: StartBatch = event.value
+        self._finished.append(batch)
         if batch.stage in self._wakes_roots:
             self._bring = True
-        self._finished.append(batch)
-        self._pass_if_last()
+        self._settle()
 
     def _on_timer(self, event: Any) -> None:
         timer: SetTimer = event.value
+        self._timers.append(timer)
         if timer.stage < 0 or timer.stage in self._wakes_roots:
             self._bring = True
-        self._timers.append(timer)
-        self._pass_if_last()
+        self._settle()
 
     def _on_alarm(self, event: Any) -> None:  # noqa: ARG002
         self._alarm_ns = NEVER_NS
         self._bring = True
-        self._pass_if_last()
+        self._settle()
 
     def _on_flush(self, event: Any) -> None:  # noqa: ARG002
-        self._pass()
+        self._settle(last=True)
 
-    def _pass_if_last(self) -> None:
-        """Decide now if nothing else is due at this instant, else after it."""
-        if self.env.peek() > self.env.now:
-            self._pass()
-        else:
-            self._pass_at_end_of_instant()
-
-    def _pass_at_end_of_instant(self) -> None:
+    def _settle_at_end_of_instant(self) -> None:
         # Events of one time run in the order in which they were scheduled, so this comes last.
         if self._flush_ns != self.env.now:
             self._flush_ns = int(self.env.now)
             self.env.timeout(0).callbacks.append(self._on_flush)
 
-    def _pass(self) -> None:
-        """Apply all that is due, arrivals first, then decide once."""
-        now_ns: Any = self.env.now
+    def _settle(self, last: bool = False) -> None:
+        """If nothing else is due at this instant: apply all that is due, arrivals first, then decide
+        once. Else do so after it.
+        """
+        env = self.env
+        now_ns: Any = env.now
+        if not last and env.peek() <= now_ns:
+            self._settle_at_end_of_instant()
+            return
         scheduler = self.scheduler
         if self._bring:
             self._bring = False
             if self._source.next_ns <= now_ns:
                 self._source.bring(now_ns)
-        if self._finished:
-            self._finish(now_ns)
+        finished = self._finished
+        if finished:
+            if len(finished) > 1:
+                finished.sort()
+            for batch in finished:
+                if not self._lost or id(batch) not in self._lost:
+                    scheduler.batch_finished(now_ns, batch.stage, batch.replica)
+                else:
+                    self._lost.remove(id(batch))
+            finished.clear()
         if self._timers:
             for timer in self._timers:
                 scheduler.timer(now_ns, timer)
             self._timers.clear()
         self._perform(now_ns, scheduler.decide(now_ns))
-
-    def _finish(self, now_ns: int) -> None:
-        finished = self._finished
-        if len(finished) > 1:
-            finished.sort()
-        for batch in finished:
-            if self._lost and id(batch) in self._lost:
-                self._lost.remove(id(batch))
-            else:
-                self.scheduler.batch_finished(now_ns, batch.stage, batch.replica)
-        finished.clear()
 
     def _perform(self, now_ns: int, commands: Sequence[Command]) -> None:
         source = self._source

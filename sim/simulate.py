@@ -39,10 +39,11 @@ def simulate(
     """
     if workload is None:
         workload = workload_of(config, replication)
-    models = {stage.name: stage.service.for_stage(stage.name) for stage in config.stages}
-    pipeline = pipeline_of(config, _predict(models, _mean_items(workload)))
+    pipeline = pipeline_for(config, workload)
     times = [
-        ModelTimes(models[stage.name], stream(config.seed, replication, f"service.{stage.name}"))
+        ModelTimes(
+            model_of(config, stage.name), stream(config.seed, replication, f"service.{stage.name}")
+        )
         for stage in pipeline.stages
     ]
     info: dict[str, object] = {
@@ -52,6 +53,31 @@ def simulate(
         "replication": replication,
     }
     return run(pipeline, times, workload, info=info, beside=beside)
+
+
+def model_of(config: Config, stage: str) -> ServiceModel:
+    """A stage's service model."""
+    model: ServiceModel = config.stage(stage).service.for_stage(stage)
+    return model
+
+
+def pipeline_for(config: Config, workload: AnyWorkload) -> Pipeline:
+    """The pipeline as any driver runs it under this workload: predicted service times are the models'
+    means, for requests of the workload's mean size.
+    """
+    mean_items = float(np.mean(workload.items)) if len(workload) else 1.0
+
+    def predict(stage: StageConfig) -> Predict:
+        model = model_of(config, stage.name)
+
+        def predict_ns(requests: int) -> int:
+            if not requests:
+                return 0
+            return round(model.expected_ns(requests, round(requests * mean_items)))
+
+        return predict_ns
+
+    return pipeline_of(config, predict)
 
 
 def workload_of(config: Config, replication: int = 0) -> AnyWorkload:
@@ -87,12 +113,11 @@ def replay(config: Config, log: RunLog) -> RunLog:
     """Simulate the scheduling of a run with the run's own arrivals and batch times: what differs is
     the driver alone. A batch takes from dispatch to when its end was learnt, by its number.
     """
-    models = {stage.name: stage.service.for_stage(stage.name) for stage in config.stages}
     requests = log.requests
     workload = Workload(
         requests.arrival_ns, requests.deadline_ns, requests.items, requests.priority
     )
-    pipeline = pipeline_of(config, _predict(models, _mean_items(workload)))
+    pipeline = pipeline_for(config, workload)
     measured = {stage.name: stage.batches for stage in log.stages}
     times: list[ServiceTimes] = []
     for stage in pipeline.stages:
@@ -128,25 +153,3 @@ def _source(pipeline: Pipeline, workload: AnyWorkload) -> tuple[Scheduler, Sourc
         return scheduler, ClosedSource(scheduler, table, workload)
     scheduler = Scheduler(pipeline, RequestTable(workload))
     return scheduler, OpenSource(scheduler, workload)
-
-
-def _mean_items(workload: AnyWorkload) -> float:
-    return float(np.mean(workload.items)) if len(workload) else 1.0
-
-
-def _predict(
-    models: dict[str, ServiceModel], mean_items: float
-) -> Callable[[StageConfig], Predict]:
-    """Predicted service times: the model's mean, for requests of mean size."""
-
-    def of_stage(stage: StageConfig) -> Predict:
-        model = models[stage.name]
-
-        def predict_ns(requests: int) -> int:
-            if not requests:
-                return 0
-            return round(model.expected_ns(requests, round(requests * mean_items)))
-
-        return predict_ns
-
-    return of_stage

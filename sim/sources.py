@@ -52,10 +52,13 @@ class OpenSource:
         self._scheduler = scheduler
         self._arrival_ns: Sequence[int] = workload.arrival_ns.data
         self._together = scheduler.batches_arrivals
+        self._roots = {root.index for root in scheduler.roots} if self._together else frozenset()
+        """Stages whose arrivals are brought when a batch can form of them."""
         self._cursor = 0
         self.total = len(workload)
         self.next_ns = self._arrival_ns[0] if self.total else NEVER_NS
-        self.alarm_ns = NEVER_NS if self._together else self.next_ns
+        # The last arrival is brought in its time, though too few may be left for any hold's size.
+        self.alarm_ns = self._arrival_ns[-1] if self._together and self.total else self.next_ns
 
     def bring(self, now_ns: int) -> None:
         """All arrivals up to now, as one chunk: a slice of the list."""
@@ -67,13 +70,13 @@ class OpenSource:
         end = bisect_right(self._arrival_ns, now_ns, start, last)
         self._cursor = end
         self.next_ns = self._arrival_ns[end] if end < self.total else NEVER_NS
-        if not self._together:
+        if not self._together or end == self.total:
             self.alarm_ns = self.next_ns
         self._scheduler.arrived(now_ns, range(start, end), at_arrival=True)
 
     def wake_ns(self, timer: SetTimer) -> int:
         """A root's hold ends early with the arrival that makes it large enough."""
-        if timer.stage >= 0 and self._together and self._scheduler.stages[timer.stage].is_root:
+        if timer.stage in self._roots:
             index = self._cursor + timer.more - 1
             if index < self.total:
                 return min(timer.at_ns, self._arrival_ns[index])

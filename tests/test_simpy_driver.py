@@ -24,6 +24,8 @@ from sim.simpy_driver import SimpyDriver
 from sim.simulate import Beside, run
 from tests.pipeline_strategies import ARRIVALS, pipelines, predicted_ns, workload_of
 
+MANY = 5 * settings.get_profile(settings.get_current_profile_name()).max_examples
+
 
 class DrawnTimes:
     """Service times from a list, by batch number, with some zeros."""
@@ -60,7 +62,7 @@ def same(one: RunLog, other: RunLog) -> None:
             np.testing.assert_array_equal(getattr(a.visits, column), getattr(b.visits, column))
 
 
-@settings(max_examples=300)
+@settings(max_examples=MANY)
 @given(pipelines(), ARRIVALS, st.integers(0, 2**16))
 def test_every_run_keeps_the_invariants(
     pipeline: Pipeline, arrivals: list[tuple[int, int, int]], seed: int
@@ -71,7 +73,7 @@ def test_every_run_keeps_the_invariants(
     assert len(log.requests) == len(arrivals)
 
 
-@settings(max_examples=200)
+@settings(max_examples=MANY)
 @given(pipelines(), ARRIVALS, st.integers(0, 2**16), st.integers(0, 2**16))
 def test_lost_replicas_lose_no_request(
     pipeline: Pipeline, arrivals: list[tuple[int, int, int]], seed: int, trouble: int
@@ -100,7 +102,7 @@ def test_lost_replicas_lose_no_request(
     assert Outcome.PENDING not in log.requests.outcome
 
 
-@settings(max_examples=200)
+@settings(max_examples=MANY)
 @given(pipelines(), ARRIVALS, st.integers(0, 2**16))
 def test_bringing_arrivals_together_changes_nothing(
     pipeline: Pipeline, arrivals: list[tuple[int, int, int]], seed: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -48,13 +48,20 @@ class Profile(ServiceModel):
         """The measured time at this rank."""
         return self._measured.time_ns(noise, requests, items)
 
-    @cached_property
+    @property
     def _measured(self) -> Measured:
         if self.stage is None:
             raise ProfileError(f"profile {self.path}: say which `stage` of it to use")
-        runs = load_profile(self.path).runs(self.stage, self.path)
-        try:
-            batches = [Batches(run.requests, run.items, run.service_ns) for run in runs]
-            return measure(batches, self.block)
-        except ValueError as error:
-            raise ProfileError(f"profile {self.path}, stage {self.stage}: {error}") from error
+        stamp = self.path.stat().st_mtime_ns if self.path.exists() else 0
+        return _measure(self.path, stamp, self.stage, self.block)
+
+
+@lru_cache(maxsize=256)
+def _measure(path: Path, stamp: int, stage: str, block: int) -> Measured:  # noqa: ARG001
+    """Kept, since a search asks for the same profile in every trial; read anew where it has changed."""
+    runs = load_profile(path).runs(stage, path)
+    try:
+        batches = [Batches(run.requests, run.items, run.service_ns) for run in runs]
+        return measure(batches, block)
+    except ValueError as error:
+        raise ProfileError(f"profile {path}, stage {stage}: {error}") from error
