@@ -14,9 +14,12 @@ from typing import Annotated
 import typer
 
 from delayline.commands.compare import compare
+from delayline.commands.profile import profile
 from delayline.commands.report import report
+from delayline.commands.run import run
 from delayline.commands.schema import schema
 from delayline.commands.simulate import simulate
+from delayline.commands.validate import validate
 from delayline.commands.tune import tune
 from delayline.console import say
 from delayline.errors import FAILED, INTERRUPTED, OK, TRACEBACK, exit_code, lines
@@ -29,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (simulate, tune, compare, report, schema):
+for _command in (simulate, tune, compare, report, schema, profile, run, validate):
     app.command()(_command)
 
 
@@ -57,8 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = app(args=None if argv is None else list(argv), standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has seen enough. What is still buffered must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader has seen enough
         return FAILED
     except (KeyboardInterrupt, typer.Abort):
         say("interrupted")
@@ -66,7 +68,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get(TRACEBACK) == "1":
             raise
+        _drop_output()
         for line in lines(error):
             say(f"error: {line}")
         return exit_code(error)
     return code if isinstance(code, int) else OK
+
+
+def _drop_output() -> None:
+    """Let what stdout cannot take go, or Python would complain of it once more at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -74,3 +74,27 @@ def progress(doing: str, steps: int, *, quiet: bool = False) -> Iterator[Advance
             bar.update(task, advance=steps, note=note)
 
         yield advance
+
+
+def shares(advance: Advance) -> Callable[[str, float], None]:
+    """For work that tells what it does and how much of all is done: a bar of 100 steps."""
+    shown = 0
+
+    def tell(doing: str, done: float) -> None:
+        nonlocal shown
+        advance(round(100 * done) - shown, doing)
+        shown = round(100 * done)
+
+    return tell
+
+
+def counts(advance: Advance) -> Callable[[int, int], None]:
+    """For work that tells how many of its steps are done by now."""
+    shown = 0
+
+    def tell(done: int, of: int) -> None:  # noqa: ARG001
+        nonlocal shown
+        advance(done - shown)
+        shown = done
+
+    return tell

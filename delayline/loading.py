@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import executors.kinds  # noqa: F401
 import sim.kinds  # noqa: F401
 from configs.load import load_config as load_known
 from configs.model import Config

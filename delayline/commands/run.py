@@ -1,0 +1,63 @@
+"""``delayline run``: a pipeline on real torch workers."""
+
+from __future__ import annotations
+
+import time
+
+import typer
+
+from delayline import options
+from delayline.console import counts, print_json, progress, results, say
+from delayline.errors import INTERRUPTED
+from delayline.loading import load_config
+from delayline.notes import notes
+from delayline.runs import run_of, write_run
+from delayline.tables import print_summary
+from reports.objective import attainment, reached_ms
+from reports.replicated import Replicated
+
+
+def run(
+    config_file: options.ConfigFile,
+    sets: options.Sets = None,
+    seed: options.Seed = None,
+    out: options.Out = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Run a pipeline on torch workers, under its arrivals in real time.
+
+    Prints what simulate prints, measured. Latency counts from the time at which a request was to be sent.
+    --out records the run. Ctrl-C stops sending and keeps what has ended.
+    """
+    from delayline.real import brought_up, run_real
+    from sim.simulate import workload_of
+
+    config = load_config(config_file, options.as_overrides(sets, seed=seed))
+    workload = workload_of(config)
+    began_s = time.perf_counter()
+    if not quiet:
+        say("starting the workers")
+    with (
+        brought_up(config) as executor,
+        progress("running", len(workload), quiet=quiet) as advance,
+    ):
+        log = run_real(config, executor, workload=workload, progress=counts(advance))
+    wall_s = time.perf_counter() - began_s
+    done = run_of(config, log)
+    figures = Replicated((done.measure(),))
+    if out is not None:
+        write_run(out, done)
+    if json:
+        print_json({**figures.to_json(), "wall_s": wall_s})
+    else:
+        console = results()
+        reached = attainment(done.objective, [reached_ms(done)]) if done.objective else None
+        print_summary(console, config.name, figures, reached)
+        console.print(f"ran in {wall_s:.1f} s" + (f", recorded in {out}" if out else ""))
+    if not quiet:
+        for note in notes(config, log):
+            say(f"note: {note}")
+    if log.info.get("interrupted"):
+        say("interrupted: the figures are of the requests that had been sent")
+        raise typer.Exit(INTERRUPTED)
