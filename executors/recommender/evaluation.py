@@ -1,0 +1,142 @@
+"""Quality on the held-out interaction: NDCG and recall after each stage, beside popularity.
+
+Full ranking (no sampled candidates: Krichene and Rendle 2020), items seen before excluded. With one
+relevant item at place r (from 1) of a list, NDCG@k = 1 / log2(1 + r) where r <= k, else 0 (Jarvelin and
+Kekalainen 2002), and recall@k = 1 where r <= k, else 0; both are means over users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from executors.recommender.cascade import Cascade
+from executors.recommender.keep import STAGES, default_keep
+from executors.recommender.stages import (
+    PrerankStage,
+    RankStage,
+    RecallStage,
+    RerankStage,
+    Users,
+)
+from executors.recommender.users import UserTable
+
+RECALL_AT = (10, 50, 100, 200)
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What one list achieves over all users."""
+
+    system: str
+    """``popularity``, or the last stage that the list went through."""
+    ndcg_10: float
+    recall_at: dict[int, float]
+    """k to recall@k, for each k of RECALL_AT that the list is long enough for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Popularity, and the list after each stage, in that order."""
+
+    users: int
+    systems: tuple[Quality, ...]
+
+    def of(self, system: str) -> Quality:
+        """The line of one system; raises KeyError for an unknown name."""
+        for quality in self.systems:
+            if quality.system == system:
+                return quality
+        raise KeyError(f"no system {system!r}; there are {[q.system for q in self.systems]}")
+
+    def to_json(self) -> dict[str, Any]:
+        """For metadata and ``--json``; the keys of ``recall_at`` become strings in JSON."""
+        return asdict(self)
+
+
+def evaluation_from_json(value: dict[str, Any]) -> Evaluation:
+    """The inverse of ``Evaluation.to_json``, after a way through JSON."""
+    return Evaluation(
+        users=int(value["users"]),
+        systems=tuple(
+            Quality(
+                system=str(line["system"]),
+                ndcg_10=float(line["ndcg_10"]),
+                recall_at={int(k): float(v) for k, v in line["recall_at"].items()},
+            )
+            for line in value["systems"]
+        ),
+    )
+
+
+def places_of(lists: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Place from 0 of each target (users,) in its list (users, k); k where it is absent."""
+    hits = lists == targets[:, None]
+    found: NDArray[np.int64] = np.where(hits.any(axis=1), hits.argmax(axis=1), lists.shape[1])
+    return found
+
+
+def ndcg(places: NDArray[np.int64], k: int) -> float:
+    """Mean NDCG@k of targets at places from 0."""
+    return float(np.where(places < k, 1.0 / np.log2(2.0 + places), 0.0).mean())
+
+
+def quality(system: str, lists: NDArray[np.int64], targets: NDArray[np.int64]) -> Quality:
+    """NDCG@10 and recall of one list a user (users, k)."""
+    places = places_of(lists, targets)
+    return Quality(
+        system=system,
+        ndcg_10=ndcg(places, 10),
+        recall_at={k: float((places < k).mean()) for k in RECALL_AT if k <= lists.shape[1]},
+    )
+
+
+def evaluate(cascade: Cascade, table: UserTable, targets: NDArray[np.int64]) -> Evaluation:
+    """All systems on the users' held-out ``targets`` (users,), with what ``table`` knows before them."""
+    items = cascade.sizes.items
+    with torch.inference_mode():
+        users = Users(table)
+        stages = (
+            RecallStage(cascade.recall, users, default_keep("recall", items)),
+            PrerankStage(cascade.prerank, users, default_keep("prerank", items)),
+            RankStage(cascade.rank, users, default_keep("rank", items)),
+            RerankStage(cascade.recall, users, default_keep("rerank", items), cascade.trade),
+        )
+        found = run_stages(stages, table.user_count)
+    systems = [quality("popularity", popular_lists(table, items), targets)]
+    systems += [quality(name, lists, targets) for name, lists in zip(STAGES, found, strict=True)]
+    return Evaluation(users=table.user_count, systems=tuple(systems))
+
+
+def run_stages(
+    stages: Sequence[Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]], users: int
+) -> list[NDArray[np.int64]]:
+    """Each stage's lists (users, keep) for users 0 to ``users`` - 1, who pass through one after another."""
+    lists: list[list[Tensor]] = [[] for _ in stages]
+    for numbers in torch.split(torch.arange(users), _BATCH):
+        batch: dict[str, Tensor] = {"user": numbers}
+        for found, stage in zip(lists, stages, strict=True):
+            batch |= stage(batch)
+            found.append(batch["candidates"])
+    return [torch.cat(found).numpy() for found in lists]
+
+
+def popular_lists(table: UserTable, items: int) -> NDArray[np.int64]:
+    """(users, k): the most met items that each user has not seen, the lower number first of equals."""
+    counts = np.bincount(table.seen, minlength=items)
+    order = np.argsort(-counts, kind="stable")
+    keep = default_keep("recall", items)
+    lists = np.empty((table.user_count, keep), dtype=np.int64)
+    for user in range(table.user_count):
+        seen = table.seen[table.seen_offsets[user] : table.seen_offsets[user + 1]]
+        unseen = np.ones(items, dtype=bool)
+        unseen[seen] = False
+        lists[user] = order[unseen[order]][:keep]
+    return lists

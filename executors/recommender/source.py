@@ -1,0 +1,61 @@
+"""The recommender's stages as a model source. Importing this needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from executors.recommender.folder import read_metadata
+from executors.recommender.keep import STAGES, StageName, default_keep
+from executors.stage_model import ModelSource, StageModel
+from policies.knobs import knob
+
+
+@dataclass(frozen=True, slots=True)
+class RecommenderSource(ModelSource):
+    """One stage of a trained recommender."""
+
+    kind: ClassVar[str] = "recommender"
+
+    path: str = knob("weights folder, as `delayline train` writes it")
+    stage: StageName = knob("which of its stages: recall, prerank, rank or rerank")
+
+    def load(self, device: str, keep: int | None) -> StageModel:
+        """Load the stage; ``keep`` of None is 200, 100, 50 and 10 for the stages in order.
+
+        Raises WeightsError for a folder that is not whole, ValueError for a ``keep`` that the data
+        does not allow.
+        """
+        from executors.recommender.stages import Users, build_stage
+        from executors.recommender.weights import load
+
+        found = load(Path(self.path))
+        cascade = found.cascade
+        for model in (cascade.recall, cascade.prerank, cascade.rank):
+            model.to(device)
+        kept = default_keep(self.stage, cascade.sizes.items) if keep is None else keep
+        return build_stage(cascade, Users(found.users, device), self.stage, kept)
+
+    def sample_inputs(self, rng: Generator, count: int) -> Mapping[str, NDArray[Any]]:
+        """Users drawn evenly; for a later stage served alone also candidates, as many as it gets by default.
+
+        Candidates (count, n) are distinct within a request, scores fall from 0.
+        """
+        metadata = read_metadata(Path(self.path))
+        users = rng.integers(0, metadata.users, count, dtype=np.int64)
+        place = STAGES.index(self.stage)
+        if place == 0:
+            return {"user": users}
+        items = metadata.sizes.items
+        length = default_keep(STAGES[place - 1], items)
+        first = rng.integers(0, items, (count, 1), dtype=np.int64)
+        candidates = (first + np.arange(length) * (items // length)) % items
+        scores = np.broadcast_to(-np.arange(length, dtype=np.float32) / 128.0, (count, length))
+        inputs = {"candidates": candidates, "scores": np.ascontiguousarray(scores)}
+        return inputs if self.stage == "rerank" else {"user": users, **inputs}
