@@ -14,6 +14,8 @@ from reports.objective import Attainment
 from reports.percentiles import NS_PER_MS, STATISTICS
 from reports.replicated import Replicated
 
+_EXACT = (NONE, "0")
+"""Half an interval where there is no doubt, or no way to tell."""
 _OUTCOMES = ("completed", "shed", "expired", "failed")
 
 
@@ -27,7 +29,13 @@ def spread(found: Estimate | None) -> str:
     if found is None:
         return NONE
     half = _half(found)
-    return number(found.value) if half in (NONE, "0") else f"{number(found.value)} ± {half}"
+    return number(found.value) if half in _EXACT else f"{number(found.value)} ± {half}"
+
+
+def _tally(found: Replicated, place: str) -> str:
+    """A count of requests: whole where all replications have the same."""
+    mean = found.figure(place)
+    return count(_mean(mean)) if _half(mean) in _EXACT else spread(mean)
 
 
 def _mean(found: Estimate | None) -> float | None:
@@ -55,11 +63,11 @@ def print_summary(
     first, n = found.each[0], len(found.each)
     each = f"{n} replications, each " if n > 1 else ""
     console.print(
-        f"{name}: {each}{spread(found.figure('arrived'))} requests in"
+        f"{name}: {each}{_tally(found, 'arrived')} requests in"
         f" {spread(found.figure('duration_s'))} s on {first.engine}, seed {first.seed}"
     )
     console.print(f"objective: {told(attainment)}")
-    ended = "  ".join(f"{name} {spread(found.figure(name))}" for name in _OUTCOMES)
+    ended = "  ".join(f"{name} {_tally(found, name)}" for name in _OUTCOMES)
     pending = sum(metrics.pending for metrics in found.each)
     console.print(ended + (f"  pending {pending:,}" if pending else ""))
     console.print(

@@ -1,0 +1,8 @@
+"""``python -m delayline``: the command line."""
+
+import sys
+
+from delayline.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
