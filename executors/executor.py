@@ -72,7 +72,10 @@ class Executor:
         try:
             self._start()
         except BaseException:
-            close_all([replica for row in self._replicas for replica in row])
+            everyone = [replica for row in self._replicas for replica in row]
+            for replica in everyone:
+                replica.kill()
+            close_all(everyone)
             raise
         return self
 
