@@ -14,13 +14,15 @@ from typing import Annotated
 import typer
 
 from delayline.commands.compare import compare
+from delayline.commands.demo import demo
 from delayline.commands.profile import profile
 from delayline.commands.report import report
 from delayline.commands.run import run
 from delayline.commands.schema import schema
 from delayline.commands.simulate import simulate
-from delayline.commands.validate import validate
+from delayline.commands.train import train
 from delayline.commands.tune import tune
+from delayline.commands.validate import validate
 from delayline.console import say
 from delayline.errors import FAILED, INTERRUPTED, OK, TRACEBACK, exit_code, lines
 
@@ -32,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (simulate, tune, compare, report, schema, profile, run, validate):
+for _command in (demo, simulate, tune, train, profile, run, validate, compare, report, schema):
     app.command()(_command)
 
 

@@ -33,15 +33,28 @@ def _read(path: Path, columns: tuple[str, ...], modified_ns: int, size: int) -> 
     import pyarrow.parquet
 
     try:
+        _require(path, columns, column_names(path))
         if path.suffix == ".parquet":
-            _require(path, columns, pyarrow.parquet.read_schema(path).names)
             return pyarrow.parquet.read_table(path, columns=list(columns))
-        with pyarrow.csv.open_csv(path) as reader:
-            _require(path, columns, reader.schema.names)
         options = pyarrow.csv.ConvertOptions(
             include_columns=list(columns), strings_can_be_null=True
         )
         return pyarrow.csv.read_csv(path, convert_options=options)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise TraceError(f"{path} cannot be read: {error}") from error
+
+
+def column_names(path: Path) -> tuple[str, ...]:
+    """The columns of a file, in order. Raises TraceError where it cannot be read."""
+    import pyarrow
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    try:
+        if path.suffix == ".parquet":
+            return tuple(pyarrow.parquet.read_schema(path).names)
+        with pyarrow.csv.open_csv(path) as reader:
+            return tuple(reader.schema.names)
     except (pyarrow.ArrowException, OSError) as error:
         raise TraceError(f"{path} cannot be read: {error}") from error
 

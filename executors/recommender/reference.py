@@ -17,9 +17,7 @@ def reference_stages(
 ) -> tuple[StageModel, ...]:
     """The stages of a weights folder in order; ``keep`` overrides what each passes on."""
     chosen = keep or {}
-    return tuple(
-        RecommenderSource(str(path), stage).load(device, chosen.get(stage)) for stage in STAGES
-    )
+    return tuple(RecommenderSource(path, stage).load(device, chosen.get(stage)) for stage in STAGES)
 
 
 def recommend_one(stages: Sequence[StageModel], user: int, device: str = "cpu") -> list[int]:

@@ -23,7 +23,7 @@ class RecommenderSource(ModelSource):
 
     kind: ClassVar[str] = "recommender"
 
-    path: str = knob("weights folder, as `delayline train` writes it")
+    path: Path = knob("weights folder, as `delayline train` writes it")
     stage: StageName = knob("which of its stages: recall, prerank, rank or rerank")
 
     def load(self, device: str, keep: int | None) -> StageModel:
@@ -35,11 +35,15 @@ class RecommenderSource(ModelSource):
         from executors.recommender.stages import Users, build_stage
         from executors.recommender.weights import load
 
-        found = load(Path(self.path))
+        found = load(self.path)
         cascade = found.cascade
         for model in (cascade.recall, cascade.prerank, cascade.rank):
             model.to(device)
-        kept = default_keep(self.stage, cascade.sizes.items) if keep is None else keep
+        kept = (
+            default_keep(self.stage, found.users.unseen(cascade.sizes.items))
+            if keep is None
+            else keep
+        )
         return build_stage(cascade, Users(found.users, device), self.stage, kept)
 
     def sample_inputs(self, rng: Generator, count: int) -> Mapping[str, NDArray[Any]]:
@@ -47,7 +51,7 @@ class RecommenderSource(ModelSource):
 
         Candidates (count, n) are distinct within a request, scores fall from 0.
         """
-        metadata = read_metadata(Path(self.path))
+        metadata = read_metadata(self.path)
         users = rng.integers(0, metadata.users, count, dtype=np.int64)
         place = STAGES.index(self.stage)
         if place == 0:
