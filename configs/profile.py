@@ -7,7 +7,6 @@ The executor's profiler writes one, the simulator reads it. The file is JSON, fo
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from configs.atomic import write_text
 
 FORMAT = "delayline-profile/1"
 
@@ -101,17 +102,7 @@ def save_profile(path: Path | str, profile: ServiceProfile) -> None:
             for name, runs in profile.stages.items()
         },
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(document, file, separators=(",", ":"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_text(path, json.dumps(document, separators=(",", ":")))
 
 
 def load_profile(path: Path | str) -> ServiceProfile:

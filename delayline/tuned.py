@@ -10,11 +10,11 @@ from typing import Any
 
 from rich.console import Console
 
+from configs.atomic import write_text
 from configs.dump import SCHEMA_LINE, dump_config
 from configs.model import Config, ObjectiveConfig
 from configs.units import format_duration
 from delayline.tables import number, plain_table
-from reports.atomic import write_text
 from reports.numbers import NONE
 from sim.statistics import Interval
 from sim.tuning.confirm import Confirmation

@@ -11,8 +11,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from configs.atomic import write_text
 from reports import numbers
-from reports.atomic import write_text
 from reports.breakdown import Breakdown, breakdowns
 from reports.compare import Comparison, compare
 from reports.definitions import DEFINITIONS

@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from configs.atomic import folder_in_place, write_synced
 from policies.runlog import DeviceLog, RunLog, StageLog
 from reports import record_tables
-from reports.atomic import folder_in_place, write_synced
 from reports.run import Objective, Run
 
 FORMAT = "delayline-run/1"

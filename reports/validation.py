@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from configs.atomic import write_text
 from policies.runlog import Int64
-from reports.atomic import write_text
 from reports.percentiles import NS_PER_MS, Distribution, percentiles
 
 COMPARED = ("mean", "p50", "p95", "p99")

@@ -27,7 +27,7 @@ def schema(
     if out is None:
         sys.stdout.write(schema_text())
         return
-    from reports.atomic import write_text
+    from configs.atomic import write_text
 
     write_text(out, schema_text())
     say(f"wrote {out}")

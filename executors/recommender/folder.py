@@ -10,14 +10,12 @@ Reading the metadata needs no torch.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from configs.atomic import folder_in_place, write_synced
 from executors.recommender.sizes import Sizes
 
 FORMAT = "delayline-recommender/1"
@@ -99,59 +97,19 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         raise WeightsError(
             f"{folder}: exists and is no weights folder; nothing in it was touched. Choose another place"
         )
-    temporary: Path | None = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        temporary.chmod(0o755)
-        for name, content in files.items():
-            _write(temporary / name, content)
-        _sync_folder(temporary)
-        _swap(temporary, folder)
-        _sync_folder(folder.parent)
+        with folder_in_place(folder) as filled:
+            filled.chmod(0o755)
+            for name, content in files.items():
+                write_synced(filled / name, content)
     except OSError as error:
         size = sum(map(len, files.values()))
         raise WeightsError(
             f"{folder}: cannot write the weights ({size} bytes): {error.strerror or error}"
         ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _replaceable(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     return (folder / METADATA).is_file() or not any(folder.iterdir())
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _swap(new: Path, folder: Path) -> None:
-    """Rename ``new`` to ``folder``; an old one steps aside first and goes when the new one stands."""
-    if not folder.exists():
-        new.rename(folder)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    try:
-        folder.replace(aside)
-        try:
-            new.rename(folder)
-        except OSError:
-            aside.rename(folder)
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

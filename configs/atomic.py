@@ -37,10 +37,10 @@ def write_text(path: Path, text: str) -> None:
     sync(path.parent)
 
 
-def write_synced(path: Path, text: str) -> None:
-    """Write a file in UTF-8 and through to the disk."""
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
+def write_synced(path: Path, content: str | bytes) -> None:
+    """Write a file, text in UTF-8, and through to the disk."""
+    with path.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
 
