@@ -100,17 +100,17 @@ def quality(system: str, lists: NDArray[np.int64], targets: NDArray[np.int64]) -
 
 def evaluate(cascade: Cascade, table: UserTable, targets: NDArray[np.int64]) -> Evaluation:
     """All systems on the users' held-out ``targets`` (users,), with what ``table`` knows before them."""
-    items = cascade.sizes.items
+    unseen = table.unseen(cascade.sizes.items)
     with torch.inference_mode():
         users = Users(table)
         stages = (
-            RecallStage(cascade.recall, users, default_keep("recall", items)),
-            PrerankStage(cascade.prerank, users, default_keep("prerank", items)),
-            RankStage(cascade.rank, users, default_keep("rank", items)),
-            RerankStage(cascade.recall, users, default_keep("rerank", items), cascade.trade),
+            RecallStage(cascade.recall, users, default_keep("recall", unseen)),
+            PrerankStage(cascade.prerank, users, default_keep("prerank", unseen)),
+            RankStage(cascade.rank, users, default_keep("rank", unseen)),
+            RerankStage(cascade.recall, users, default_keep("rerank", unseen), cascade.trade),
         )
         found = run_stages(stages, table.user_count)
-    systems = [quality("popularity", popular_lists(table, items), targets)]
+    systems = [quality("popularity", popular_lists(table, cascade.sizes.items), targets)]
     systems += [quality(name, lists, targets) for name, lists in zip(STAGES, found, strict=True)]
     return Evaluation(users=table.user_count, systems=tuple(systems))
 
@@ -132,7 +132,7 @@ def popular_lists(table: UserTable, items: int) -> NDArray[np.int64]:
     """(users, k): the most met items that each user has not seen, the lower number first of equals."""
     counts = np.bincount(table.seen, minlength=items)
     order = np.argsort(-counts, kind="stable")
-    keep = default_keep("recall", items)
+    keep = default_keep("recall", table.unseen(items))
     lists = np.empty((table.user_count, keep), dtype=np.int64)
     for user in range(table.user_count):
         seen = table.seen[table.seen_offsets[user] : table.seen_offsets[user + 1]]

@@ -11,6 +11,6 @@ STAGES: tuple[StageName, ...] = get_args(StageName)
 DEFAULT_KEEP: dict[StageName, int] = {"recall": 200, "prerank": 100, "rank": 50, "rerank": 10}
 
 
-def default_keep(stage: StageName, items: int) -> int:
-    """The default, or all where there are fewer items than that."""
-    return min(DEFAULT_KEEP[stage], items)
+def default_keep(stage: StageName, unseen: int) -> int:
+    """The default, or ``unseen``, the items that every user has left, where those are fewer."""
+    return min(DEFAULT_KEEP[stage], unseen)

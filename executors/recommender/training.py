@@ -116,7 +116,9 @@ class _Trainer:
     ) -> None:
         self.cascade, self.split, self.settings = cascade, split, settings
         self.generator, self.progress = generator, progress
-        self.known = Users(user_table(split.training, cascade.sizes))
+        table = user_table(split.training, cascade.sizes)
+        self.known = Users(table)
+        self.unseen = table.unseen(cascade.sizes.items)
         met = np.bincount(split.training.items, minlength=cascade.sizes.items)
         self.popularity = torch.from_numpy(met / met.sum()).float()
         start = torch.from_numpy(np.log1p(met)).float()
@@ -131,10 +133,10 @@ class _Trainer:
         sizes = self.cascade.sizes
         examples = examples_of(self.split.training, sizes, self.settings.examples)
         found = recalled(
-            self.cascade.recall, examples, self.known, default_keep("recall", sizes.items)
+            self.cascade.recall, examples, self.known, default_keep("recall", self.unseen)
         )
         self._prerank(found)
-        self._rank(preranked(self.cascade.prerank, found, default_keep("prerank", sizes.items)))
+        self._rank(preranked(self.cascade.prerank, found, default_keep("prerank", self.unseen)))
 
     def _recall(self) -> None:
         model, items = self.cascade.recall, self.cascade.sizes.items
@@ -187,17 +189,17 @@ class _Trainer:
 
     def _stages(self, count: int) -> Callable[[], list[Stage]]:
         """The first ``count`` stages with the weights of the moment of the call."""
-        sizes, users = self.cascade.sizes, self.known
+        users = self.known
 
         def build() -> list[Stage]:
             makers: list[Callable[[], Stage]] = [
                 lambda: RecallStage(
-                    self.cascade.recall, users, default_keep("recall", sizes.items)
+                    self.cascade.recall, users, default_keep("recall", self.unseen)
                 ),
                 lambda: PrerankStage(
-                    self.cascade.prerank, users, default_keep("prerank", sizes.items)
+                    self.cascade.prerank, users, default_keep("prerank", self.unseen)
                 ),
-                lambda: RankStage(self.cascade.rank, users, default_keep("rank", sizes.items)),
+                lambda: RankStage(self.cascade.rank, users, default_keep("rank", self.unseen)),
             ]
             return [make() for make in makers[:count]]
 

@@ -39,6 +39,10 @@ class UserTable:
         """Users in the table, numbered from 0."""
         return len(self.seen_offsets) - 1
 
+    def unseen(self, items: int) -> int:
+        """How many of ``items`` items the user who has seen most has left."""
+        return items - int(np.diff(self.seen_offsets).max())
+
 
 def contexts(
     interactions: Interactions, sizes: Sizes, users: NDArray[np.int64], known: NDArray[np.int64]
