@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, NamedTuple
 
 from executors.placement import Place
-from executors.realtime import pin_this_thread
+from executors.realtime import keep_freed_memory, pin_this_thread
 from executors.slab import Layout
 from executors.stage_model import ModelSource, StageModel, TensorSpec
 from executors.wiring import ModelSpecs
@@ -77,6 +77,7 @@ def describe(error: BaseException) -> str:
 def serve(job: Job, pipe: Connection) -> None:
     """The life of a worker process."""
     pin_this_thread(job.place.cores)
+    keep_freed_memory()
     with pipe, contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             model = _load(job)
