@@ -28,13 +28,18 @@ def folder_in_place(folder: Path, keep: Collection[str] = ()) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, in UTF-8. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _scratch(path) as scratch:
-        new = scratch / "new"
-        write_synced(new, text)
-        os.replace(new, path)
-    sync(path.parent)
+    """Write a file whole or not at all, in UTF-8. Raises OSError that names ``path``."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _scratch(path) as scratch:
+            new = scratch / "new"
+            write_synced(new, text)
+            os.replace(new, path)
+        sync(path.parent)
+    except OSError as error:
+        # A full disk names no file, and what is written first has a name that nobody knows.
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
 def write_synced(path: Path, content: str | bytes) -> None:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import configs
+from configs.knob_paths import with_knob
 from configs.model import Config
 from delayline import tuning
 from delayline.console import counts, progress, shares
-from delayline.errors import CommandError
+from delayline.demo_arrivals import at_mean_rate, demo_arrivals
 from delayline.loading import load_config
-from delayline.real import Doing, brought_up, run_real, take_profile, with_policy
-from delayline.runs import run_of, write_run
+from delayline.profiling import take_profile, with_profile
+from delayline.real import brought_up
+from delayline.runs import check_run_target, write_run
+from delayline.scenarios import Setting, Validated, held_against, run_whole, with_policy
 from delayline.training import steps
 from delayline.tuned import Tuned, write_tuned
 from policies.fixed import Fixed
 from policies.immediate import Immediate
-from policies.runlog import RunLog
 from policies.workload import Workload
 from reports.run import Run
-from sim.columns import column_names
-from sim.simulate import replay, simulate, workload_of
+from reports.validation import Validation
+from sim.arrivals.base import ArrivalProcess
+from sim.simulate import workload_of
 
 if TYPE_CHECKING:
     from executors.executor import Executor
@@ -34,10 +37,11 @@ if TYPE_CHECKING:
 PIPELINE = Path(configs.__file__).parent / "recommender.yaml"
 LOAD = 0.5
 """Mean arrival rate, as a fraction of what the pipeline completes when saturated."""
-SPELL_NS = 1_500_000_000
-"""Mean length of a quiet or a busy spell of the generated arrivals."""
-TIME_COLUMNS = ("timestamp", "time", "arrival", "arrived_at", "datetime", "date")
-"""Names, in any case, under which a trace may hold its times."""
+PROFILE_RUN_S = 1.5
+CONFIRM = 4
+RUNS = ("real", "predicted", "replayed", "real-without-holds")
+"""What is recorded, a folder each."""
+_FILES = ("profile.json", "tuned.yaml", "report.html")
 
 Say = Callable[[str], None]
 """Told what is done, line by line."""
@@ -69,48 +73,46 @@ class Demo:
     profiled: Profiled
     rate_hz: float
     tuned: Tuned
-    real: Run
-    predicted: Run
-    replayed: Run
+    held: Validated
+    """The tuned setting for real, its prediction, its replay and its repeat."""
     unheld: Run
     """The same arrivals for real, with no hold at any stage."""
     report: Path
 
 
 def run_demo(plan: DemoPlan, say: Say) -> Demo:
-    """Do everything, each step told in a line. Raises what its steps raise."""
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    """Do everything, each step told in a line. What is finished is kept when a later step fails.
+
+    Raises what its steps raise, KeyboardInterrupt among them; RecordsError, TraceError and DataError come
+    before anything takes long.
+    """
+    arrivals = demo_arrivals(plan.trace, plan.trace_column)
+    for what in RUNS:
+        check_run_target(plan.folder / what)
     weights, evaluation = _train(plan, say)
+    _clear(plan.folder)
     profile = plan.folder / "profile.json"
     config = _pipeline(plan, weights, profile)
-    with ExitStack() as stack:
-        say("profile: starting the workers, then measuring the stages at work")
-        executor = stack.enter_context(brought_up(config))
-        with progress("profiling", 100, quiet=plan.quiet) as advance:
-            profiled = _profile(config, executor, profile, shares(advance))
+    with brought_up(config, quiet=plan.quiet) as executor:
+        profiled = _profile(plan, config, executor, profile, say)
         rate_hz = LOAD * profiled.capacity_hz
-        say(
-            f"profile: {profiled.capacity_hz:.0f} requests/s when saturated;"
-            f" arrivals will come at {rate_hz:.0f}/s on average"
-        )
-        config = _with_arrivals(plan, config, rate_hz)
+        config = _with_arrivals(config, arrivals, rate_hz, plan.run_s)
         tuned = _tune(plan, config, say)
-        runs = _run(plan, tuned.best, executor, say)
-    for what, run in runs.items():
-        write_run(plan.folder / what, run)
+        held, unheld = _run(plan, tuned.best, executor, say)
     report = plan.folder / "report.html"
-    _report(report, runs, say)
-    return Demo(
-        evaluation=evaluation,
-        profiled=profiled,
-        rate_hz=rate_hz,
-        tuned=tuned,
-        real=runs["real"],
-        predicted=runs["predicted"],
-        replayed=runs["replayed"],
-        unheld=runs["real-without-holds"],
-        report=report,
-    )
+    _report(report, held, unheld)
+    say(f"report: {report}")
+    return Demo(evaluation, profiled, rate_hz, tuned, held, unheld, report)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier demo left: beside new results it would look like one of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True)
+    for what in RUNS:
+        if (folder / what).exists():
+            shutil.rmtree(folder / what)
 
 
 def _train(plan: DemoPlan, say: Say) -> tuple[Path, Evaluation]:
@@ -132,58 +134,45 @@ def _train(plan: DemoPlan, say: Say) -> tuple[Path, Evaluation]:
 
 def _pipeline(plan: DemoPlan, weights: Path, profile: Path) -> Config:
     """The shipped pipeline with these weights and this profile."""
-    shipped = load_config(PIPELINE, [f"seed={plan.seed}", "name=demo"])
-    sets = []
-    for stage in shipped.stages:
-        sets.append(f"stages.{stage.name}.model.path={weights.resolve()}")
-        sets.append(f"stages.{stage.name}.service.path={profile.resolve()}")
-    return load_config(PIPELINE, [f"seed={plan.seed}", "name=demo", *sets])
+    config = with_profile(load_config(PIPELINE), profile.resolve())
+    for stage in config.stages:
+        config = with_knob(config, f"stages.{stage.name}.model.path", weights.resolve())
+    return replace(config, name="demo", seed=plan.seed)
 
 
-def _profile(config: Config, executor: Executor, path: Path, tell: Doing) -> Profiled:
+def _profile(plan: DemoPlan, config: Config, executor: Executor, path: Path, say: Say) -> Profiled:
     from executors.profiler import ProfilePlan
 
-    return take_profile(config, executor, path, ProfilePlan(run_s=1.5), tell)
-
-
-def _with_arrivals(plan: DemoPlan, config: Config, rate_hz: float) -> Config:
-    """Arrivals at this mean rate: the trace's, squeezed or stretched, or ones that come in spells."""
-    from sim.arrivals.mmpp import Mmpp
-    from sim.arrivals.trace import Trace
-
-    requests = max(1, round(rate_hz * plan.run_s))
-    arrivals: Trace | Mmpp
-    if plan.trace is None:
-        arrivals = Mmpp(rates_hz=(0.6 * rate_hz, 1.4 * rate_hz), sojourn_ns=(SPELL_NS, SPELL_NS))
-    else:
-        arrivals = Trace(
-            path=plan.trace.resolve(),
-            column=plan.trace_column or _time_column(plan.trace),
-            rate_hz=rate_hz,
-            limit=requests,
-            sort=True,
-        )
-    workload = replace(config.workload, arrivals=arrivals, requests=requests, duration_ns=None)
-    return replace(config, workload=workload)
-
-
-def _time_column(trace: Path) -> str:
-    names = column_names(trace)
-    for wanted in TIME_COLUMNS:
-        for name in names:
-            if name.lower() == wanted:
-                return name
-    raise CommandError(
-        f"{trace}: no column is named like a time; name it with --trace-column, one of"
-        f" {', '.join(names)}"
+    say("profile: measuring the stages at work, at several loads and holds")
+    with progress("profiling", 100, quiet=plan.quiet) as advance:
+        asked = ProfilePlan(run_s=PROFILE_RUN_S)
+        profiled = take_profile(config, executor, path, asked, shares(advance))
+    if profiled.interrupted:
+        raise KeyboardInterrupt
+    say(
+        f"profile: {profiled.capacity_hz:.0f} requests/s when saturated;"
+        f" arrivals will come at {LOAD * profiled.capacity_hz:.0f}/s on average"
     )
+    return profiled
+
+
+def _with_arrivals(
+    config: Config, arrivals: ArrivalProcess, rate_hz: float, run_s: float
+) -> Config:
+    """These arrivals at this mean rate, for so long."""
+    requests = max(2, round(rate_hz * run_s))
+    scaled = at_mean_rate(arrivals, rate_hz, requests)
+    workload = replace(config.workload, arrivals=scaled, requests=requests, duration_ns=None)
+    return replace(config, workload=workload)
 
 
 def _tune(plan: DemoPlan, config: Config, say: Say) -> Tuned:
     """The holds that meet the objective at the least cost, found by simulation."""
-    tuned = tuning.tune(config, trials=plan.trials, confirm=4, quiet=plan.quiet)
+    tuned = tuning.tune(config, trials=plan.trials, confirm=CONFIRM, quiet=plan.quiet)
     target = plan.folder / "tuned.yaml"
     write_tuned(target, tuned)
+    if tuned.confirmation is None:
+        raise KeyboardInterrupt
     say(f"tune: {tuned.goal()}, {len(tuned.trials)} settings tried; {tuned.told()}")
     holds = ", ".join(
         f"{stage.name} {stage.policy.delay_ns / 1e6:.1f} ms"
@@ -194,31 +183,32 @@ def _tune(plan: DemoPlan, config: Config, say: Say) -> Tuned:
     return tuned
 
 
-def _run(plan: DemoPlan, config: Config, executor: Executor, say: Say) -> dict[str, Run]:
-    """The tuned setting for real, its prediction and its replay; and the same without holds."""
+def _run(plan: DemoPlan, config: Config, executor: Executor, say: Say) -> tuple[Validated, Run]:
+    """The tuned setting twice for real and twice simulated; and for real without holds."""
     workload = workload_of(config)
     if not isinstance(workload, Workload):
         raise TypeError("the demo's arrivals are open")
-    unheld = with_policy(config, Immediate())
-    logs: dict[str, RunLog] = {}
-    for what, setting in (("real", config), ("real-without-holds", unheld)):
-        say(f"run: {len(workload)} requests on torch, {what}")
+
+    def on_torch(config: Config, said: str) -> Run:
+        say(f"run: {len(workload)} requests on torch, {said}")
         with progress("running", len(workload), quiet=plan.quiet) as advance:
-            logs[what] = run_real(setting, executor, workload=workload, progress=counts(advance))
-        if logs[what].info.get("interrupted"):
-            raise KeyboardInterrupt
-    logs["predicted"] = simulate(config, workload=workload)
-    logs["replayed"] = replay(config, logs["real"])
-    return {
-        what: replace(run_of(unheld if what == "real-without-holds" else config, log), name=what)
-        for what, log in logs.items()
-    }
+            return run_whole(config, executor, workload, counts(advance))
+
+    real = replace(on_torch(config, "with the tuned holds"), name="tuned, real")
+    write_run(plan.folder / "real", real)
+    repeat = on_torch(config, "once more, to see how far two real runs differ")
+    held = held_against(Setting("tuned", LOAD, config, workload), real, repeat)
+    write_run(plan.folder / "predicted", held.predicted)
+    write_run(plan.folder / "replayed", held.replayed)
+    unheld = replace(
+        on_torch(with_policy(config, Immediate()), "without holds"), name="without holds, real"
+    )
+    write_run(plan.folder / "real-without-holds", unheld)
+    return held, unheld
 
 
-def _report(target: Path, runs: dict[str, Run], say: Say) -> None:
+def _report(target: Path, held: Validated, unheld: Run) -> None:
     from reports.html import write_report
 
-    write_report(
-        target, [runs["real"], runs["predicted"], runs["replayed"], runs["real-without-holds"]]
-    )
-    say(f"report: {target}")
+    runs = [held.real, held.predicted, held.replayed, unheld]
+    write_report(target, runs, Validation((held.scenario,)))

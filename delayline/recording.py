@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from delayline.runs import write_run
+from delayline.runs import check_run_target, write_run
 from reports.run import Run
 
 _REPLICATION = re.compile(r"rep-[0-9]+")
@@ -16,14 +16,16 @@ class Recorder:
     """Writes each run as soon as it is there, so that an interrupted command keeps those it has.
 
     Replications of an earlier command in the same folder are removed first: with what is written now
-    they would look like one set. Raises RecordsError where the folder holds anything else.
+    they would look like one set. Raises RecordsError at once where the folder holds anything else.
     """
 
     def __init__(self, folder: Path, runs: int) -> None:
         self.folder = folder
         self._several = runs > 1
         self._written = 0
-        if self._several and folder.exists():
+        if not self._several:
+            check_run_target(folder)
+        elif folder.exists():
             _refuse_others(folder)
             for old in replications_in(folder):
                 shutil.rmtree(old)

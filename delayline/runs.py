@@ -31,6 +31,13 @@ def write_run(folder: str | os.PathLike[str], run: Run) -> None:
     records.write(Path(folder), run)
 
 
+def check_run_target(folder: Path) -> None:
+    """Raises RecordsError where :func:`write_run` would refuse ``folder``; to be asked before a long run."""
+    from reports import records
+
+    records.check_target(folder)
+
+
 def read_run(folder: str | os.PathLike[str]) -> Run:
     """The run that was recorded in ``folder``. Raises RecordsError."""
     from reports import records

@@ -10,6 +10,10 @@ from executors.stage_model import ModelSource
 from policies.pipeline import Pipeline
 
 
+class MissingModelError(ExecutorError, ValueError):
+    """A stage is to run for real, and its configuration names no model."""
+
+
 def placement_of(config: Config) -> Placement:
     """The cores and GPUs that the configuration names."""
     return Placement(
@@ -24,12 +28,12 @@ def placement_of(config: Config) -> Placement:
 def executor_of(config: Config, pipeline: Pipeline, *, respawn: bool = True) -> Executor:
     """An executor for ``pipeline``, which was made of ``config``; to be entered by the caller.
 
-    Raises ExecutorError for a stage without a model, PlacementError for cores that are not there.
+    Raises MissingModelError for a stage without a model, PlacementError for cores that are not there.
     """
     sources: dict[str, ModelSource] = {}
     for stage in config.stages:
         if stage.model is None:
-            raise ExecutorError(
+            raise MissingModelError(
                 f"stages.{stage.name}.model is missing: a real run needs to know what to execute; "
                 "simulate needs no model"
             )

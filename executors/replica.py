@@ -23,6 +23,10 @@ class WorkerError(RuntimeError):
     """A worker could not start, load its model, or warm up; names the stage and says why."""
 
 
+class ModelError(WorkerError, ValueError):
+    """A stage's model cannot be loaded from what its configuration names; says which stage, and why."""
+
+
 class Replica:
     """One replica. The same object and the same memory outlive the process that serves it.
 
@@ -73,14 +77,14 @@ class Replica:
             self._process.start()
 
     def loaded(self) -> ModelSpecs:
-        """Wait for the model; what it takes and gives. Raises WorkerError."""
+        """Wait for the model; what it takes and gives. Raises ModelError, WorkerError."""
         try:
             answer = self.pipe.recv()
         except (EOFError, OSError):
             raise self._died("while it loaded its model") from None
         if isinstance(answer, ModelSpecs):
             return answer
-        raise WorkerError(f"stage {self.job.stage}: its model cannot be loaded: {answer}")
+        raise ModelError(f"stage {self.job.stage}: its model cannot be loaded: {answer}")
 
     def attach(self, layout: Layout) -> None:
         """Give the process the replica's memory, which is made at the first time."""

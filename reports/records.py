@@ -42,7 +42,7 @@ def write(folder: Path, run: Run) -> None:
     where the folder is something else, or cannot be written for want of space or permission.
     """
     folder = folder.absolute()
-    _refuse_foreign(folder)
+    check_target(folder)
     try:
         with folder_in_place(folder, keep=_MAY_LIE_BESIDE) as filled:
             _write_tables(filled, run.log)
@@ -72,7 +72,11 @@ def is_run(folder: Path) -> bool:
     return (folder / RUN_FILE).is_file()
 
 
-def _refuse_foreign(folder: Path) -> None:
+def check_target(folder: Path) -> None:
+    """Whether :func:`write` may write to ``folder``, to be asked before a long run.
+
+    Raises RecordsError for a file, or a folder that holds anything but a recorded run.
+    """
     if not folder.exists():
         return
     if not folder.is_dir():

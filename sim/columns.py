@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import lru_cache
@@ -50,6 +51,7 @@ def column_names(path: Path) -> tuple[str, ...]:
     import pyarrow.csv
     import pyarrow.parquet
 
+    _status(path)
     try:
         if path.suffix == ".parquet":
             return tuple(pyarrow.parquet.read_schema(path).names)
@@ -73,14 +75,19 @@ def read_table(path: Path, columns: Sequence[str]) -> pyarrow.Table:
     Raises TraceError for a file that is absent, unreadable or without rows, and a column that is not
     there.
     """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise TraceError(f"{path} cannot be read: {error.strerror}") from error
-    table = _read(path, tuple(columns), status.st_mtime_ns, status.st_size)
+    status = _status(path)
+    # One column may serve two ends, and a file has it once.
+    table = _read(path, tuple(dict.fromkeys(columns)), status.st_mtime_ns, status.st_size)
     if not table.num_rows:
         raise TraceError(f"{path} has no rows")
     return table
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise TraceError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def fail(path: Path, row: int, column: str, what: str) -> TraceError:

@@ -1,17 +1,21 @@
-"""``delayline profile``: measure the stages' service times at work."""
+"""``delayline profile``: how long batches take on this machine, measured at work."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from delayline import options
 from delayline.console import print_json, progress, results, say, shares
-from delayline.errors import INTERRUPTED
+from delayline.errors import INTERRUPTED, CommandError
 from delayline.loading import load_config
 from delayline.tables import number, plain_table
+
+if TYPE_CHECKING:
+    from configs.profile import ProfileRun
 
 ProfileFile = Annotated[
     Path | None,
@@ -40,35 +44,42 @@ def profile(
     A stage with service {kind: profile, path: FILE} is then simulated with what was measured.
     Ctrl-C keeps the runs that are finished.
     """
-    from delayline.real import brought_up, profile_path, take_profile
+    from delayline.profiling import profile_path, take_profile
+    from delayline.rates import open_arrivals
+    from delayline.real import brought_up
     from executors.profiler import ProfilePlan
 
     config = load_config(config_file, options.as_overrides(sets))
     path = out or profile_path(config)
-    if not quiet:
-        say("starting the workers")
-    with brought_up(config) as executor, progress("profiling", 100, quiet=quiet) as advance:
-        plan = ProfilePlan(run_s=seconds)
+    if path.is_dir():
+        raise CommandError(f"{path} is a folder; give the file to write with --out FILE")
+    open_arrivals(config)
+    plan = ProfilePlan(run_s=seconds)
+    with (
+        brought_up(config, quiet=quiet) as executor,
+        progress("profiling", 100, quiet=quiet) as advance,
+    ):
         profiled = take_profile(config, executor, path, plan, shares(advance))
-    stages = {
-        name: {
-            "batches": sum(len(run.service_ns) for run in runs),
-            "mean_ms": sum(int(run.service_ns.sum()) for run in runs)
-            / max(sum(len(run.service_ns) for run in runs), 1)
-            / 1e6,
-        }
-        for name, runs in profiled.profile.stages.items()
-    }
+    stages = {name: _in_short(runs) for name, runs in profiled.profile.stages.items()}
     if json:
         print_json({"profile": str(path), "capacity_rps": profiled.capacity_hz, "stages": stages})
     else:
         console = results()
         console.print(f"{config.name}: {number(profiled.capacity_hz)} requests/s when saturated")
+        console.print()
         table = plain_table("stage", "batches", "mean ms")
         for name, found in stages.items():
-            table.add_row(name, number(found["batches"]), number(found["mean_ms"]))
+            table.add_row(name, *map(number, found.values()))
         console.print(table)
-        console.print(f"profile written to {path}")
+        console.print()
+        console.print(f"profile written to {path}", soft_wrap=True)
     if profiled.interrupted:
         say("interrupted: the profile holds the runs that were finished")
         raise typer.Exit(INTERRUPTED)
+
+
+def _in_short(runs: Sequence[ProfileRun]) -> dict[str, float | None]:
+    """How many batches of a stage were measured, and their mean time."""
+    batches = sum(len(run.service_ns) for run in runs)
+    total_ns = sum(int(run.service_ns.sum()) for run in runs)
+    return {"batches": batches, "mean_ms": total_ns / batches / 1e6 if batches else None}

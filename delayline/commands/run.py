@@ -10,8 +10,8 @@ from delayline import options
 from delayline.console import counts, print_json, progress, results, say
 from delayline.errors import INTERRUPTED
 from delayline.loading import load_config
-from delayline.notes import notes
-from delayline.runs import run_of, write_run
+from delayline.notes import real_notes
+from delayline.runs import check_run_target, run_of, write_run
 from delayline.tables import print_summary
 from reports.objective import attainment, reached_ms
 from reports.replicated import Replicated
@@ -30,19 +30,21 @@ def run(
     Prints what simulate prints, measured. Latency counts from the time at which a request was to be sent.
     --out records the run. Ctrl-C stops sending and keeps what has ended.
     """
-    from delayline.real import brought_up, run_real
+    from delayline.real import brought_up, profiles_are_there, real_pipeline, run_real
     from sim.simulate import workload_of
 
     config = load_config(config_file, options.as_overrides(sets, seed=seed))
     workload = workload_of(config)
+    real_pipeline(config, workload)  # whatever is wrong with a profile is told before workers start
+    profiled = profiles_are_there(config)
+    if out is not None:
+        check_run_target(out)
     began_s = time.perf_counter()
-    if not quiet:
-        say("starting the workers")
     with (
-        brought_up(config) as executor,
+        brought_up(config, quiet=quiet) as executor,
         progress("running", len(workload), quiet=quiet) as advance,
     ):
-        log = run_real(config, executor, workload=workload, progress=counts(advance))
+        log = run_real(config, executor, workload, counts(advance))
     wall_s = time.perf_counter() - began_s
     done = run_of(config, log)
     figures = Replicated((done.measure(),))
@@ -56,7 +58,7 @@ def run(
         print_summary(console, config.name, figures, reached)
         console.print(f"ran in {wall_s:.1f} s" + (f", recorded in {out}" if out else ""))
     if not quiet:
-        for note in notes(config, log):
+        for note in real_notes(config, log, profiled=profiled):
             say(f"note: {note}")
     if log.info.get("interrupted"):
         say("interrupted: the figures are of the requests that had been sent")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +18,9 @@ from delayline.errors import INTERRUPTED
 from delayline.loading import load_config
 from delayline.tables import number, plain_table
 from reports.validation import HEADER, SOURCES, Scenario, Validation
+
+if TYPE_CHECKING:
+    from delayline.scenario_records import ScenarioRecorder
 
 ProfileIn = Annotated[
     Path | None,
@@ -41,70 +46,72 @@ def validate(
     Each load of `validate.loads` with each hold of `validate.holds` is run twice for real. The first run
     is held against its prediction (simulated from a profile that was taken before), its replay (simulated
     with the run's own batch times) and its repeat (the second run). --out keeps the profile, the runs and
-    the table; Ctrl-C keeps the scenarios that are finished.
+    the figures; Ctrl-C keeps the scenarios that are finished.
     """
     config = load_config(config_file, options.as_overrides(sets))
+    recorder = _checked(config, profile, out)
     began_s = time.perf_counter()
-    found, interrupted = _scenarios(config, profile, out, quiet)
-    if not found.scenarios:
-        raise KeyboardInterrupt
-    if json:
-        print_json({**found.to_json(), "wall_s": time.perf_counter() - began_s})
-    else:
-        _print(found)
-        if out is not None:
-            results().print(f"recorded in {out}")
+    scenarios: list[Scenario] = []
+    interrupted = False
+    try:
+        with closing(_scenarios(config, profile, recorder, quiet)) as found_one_by_one:
+            scenarios.extend(found_one_by_one)
+    except KeyboardInterrupt:
+        interrupted = True
+    if scenarios:
+        found = Validation(tuple(scenarios))
+        if json:
+            print_json({**found.to_json(), "wall_s": time.perf_counter() - began_s})
+        else:
+            _print(found, out)
     if interrupted:
-        say(f"interrupted: {len(found.scenarios)} scenarios are finished")
+        say(f"interrupted: {len(scenarios) or 'no'} scenarios are finished")
         raise typer.Exit(INTERRUPTED)
 
 
+def _checked(config: Config, profile: Path | None, out: Path | None) -> ScenarioRecorder | None:
+    """Whatever can be wrong with what is asked, told before workers start."""
+    from delayline.profiling import with_profile
+    from delayline.rates import open_arrivals
+    from delayline.scenario_records import ScenarioRecorder
+    from delayline.scenarios import settings
+
+    open_arrivals(config)
+    if profile is not None:
+        settings(with_profile(config, profile))
+    return None if out is None else ScenarioRecorder(out)
+
+
 def _scenarios(
-    config: Config, profile: Path | None, out: Path | None, quiet: bool
-) -> tuple[Validation, bool]:
-    from delayline.real import (
-        brought_up,
-        settings,
-        take_profile,
-        throughput_bound,
-        validate_one,
-        with_profile,
-    )
-    from reports.validation import write
+    config: Config, profile: Path | None, recorder: ScenarioRecorder | None, quiet: bool
+) -> Generator[Scenario]:
+    """Each scenario when it is finished, and kept. Raises KeyboardInterrupt."""
+    from delayline.profiling import take_profile, with_profile
+    from delayline.real import brought_up
+    from delayline.scenario_records import PROFILE
+    from delayline.scenarios import settings, validate_one
 
-    scenarios: list[Scenario] = []
-    interrupted = False
-    with TemporaryDirectory() as scratch:
-        path = profile or (out or Path(scratch)) / "profile.json"
-        if not quiet:
-            say("starting the workers")
-        with brought_up(config) as executor:
-            try:
-                if profile is None:
-                    with progress("profiling", 100, quiet=quiet) as advance:
-                        take_profile(config, executor, path, progress=shares(advance))
-                known = with_profile(config, path)
-                asked = settings(known, throughput_bound(known))
-                with progress("validating", len(asked), quiet=quiet) as advance:
-                    for number_of, setting in enumerate(asked):
-                        advance(0, setting.name)
-                        each = validate_one(setting, executor)
-                        if each.interrupted:
-                            raise KeyboardInterrupt
-                        scenarios.append(each.scenario)
-                        if out is not None:
-                            each.record(out / f"scenario-{number_of}")
-                        advance()
-            except KeyboardInterrupt:
-                interrupted = True
-    found = Validation(tuple(scenarios))
-    if out is not None and scenarios:
-        out.mkdir(parents=True, exist_ok=True)
-        write(out / "validation.json", found)
-    return found, interrupted
+    with TemporaryDirectory() as scratch, brought_up(config, quiet=quiet) as executor:
+        if recorder is not None:
+            recorder.begin()
+        if profile is None:
+            profile = (Path(scratch) if recorder is None else recorder.folder) / PROFILE
+            with progress("profiling", 100, quiet=quiet) as advance:
+                taken = take_profile(config, executor, profile, told=shares(advance))
+            if taken.interrupted:
+                raise KeyboardInterrupt
+        asked = settings(with_profile(config, profile))
+        with progress("validating", len(asked), quiet=quiet) as advance:
+            for setting in asked:
+                advance(0, setting.name)
+                found = validate_one(setting, executor)
+                if recorder is not None:
+                    recorder.add(found)
+                yield found.scenario
+                advance()
 
 
-def _print(found: Validation) -> None:
+def _print(found: Validation, out: Path | None) -> None:
     console = results()
     table = plain_table(*HEADER)
     rows = found.rows()
@@ -118,3 +125,6 @@ def _print(found: Validation) -> None:
         told = found.summary(source)
         summary.add_row(source, number(told.median_abs_pct), number(told.p95_abs_pct))
     console.print(summary)
+    if out is not None:
+        console.print()
+        console.print(f"recorded in {out}", soft_wrap=True)

@@ -93,10 +93,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     it is something else, or where the files cannot be written (a full disk, no permission); nothing is
     left behind then.
     """
-    if folder.exists() and not _replaceable(folder):
-        raise WeightsError(
-            f"{folder}: exists and is no weights folder; nothing in it was touched. Choose another place"
-        )
+    check_target(folder)
     try:
         with folder_in_place(folder) as filled:
             filled.chmod(0o755)
@@ -107,6 +104,14 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         raise WeightsError(
             f"{folder}: cannot write the weights ({size} bytes): {error.strerror or error}"
         ) from error
+
+
+def check_target(folder: Path) -> None:
+    """Raises WeightsError where :func:`write_folder` would refuse ``folder``; to be asked before training."""
+    if folder.exists() and not _replaceable(folder):
+        raise WeightsError(
+            f"{folder}: exists and is no weights folder; nothing in it was touched. Choose another place"
+        )
 
 
 def _replaceable(folder: Path) -> bool:

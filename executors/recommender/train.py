@@ -11,7 +11,7 @@ from pathlib import Path
 from executors.recommender.data import Interactions
 from executors.recommender.evaluation import Evaluation, evaluation_from_json
 from executors.recommender.fitting import Progress
-from executors.recommender.folder import FORMAT, WeightsError, read_metadata
+from executors.recommender.folder import FORMAT, WeightsError, check_target, read_metadata
 from executors.recommender.generated import generate_interactions
 from executors.recommender.movielens import load_movielens
 from executors.recommender.training import Hyperparameters, train_cascade
@@ -94,6 +94,7 @@ def _train(
     settings: Hyperparameters,
     begun: float,
 ) -> TrainingResult:
+    check_target(out)
     trained = train_cascade(data, seed, settings, progress)
     save(out, trained, data, fingerprint(data, settings, seed))
     elapsed_s = time.monotonic() - begun

@@ -1,0 +1,64 @@
+"""Profiles on the way between configurations, workers and files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from configs.model import Config
+from configs.profile import save_profile
+from delayline.errors import CommandError
+from delayline.rates import at_rate
+from policies.workload import Workload
+from sim.service.profile import Profile
+
+if TYPE_CHECKING:
+    from executors.executor import Executor
+    from executors.profiler import Profiled, ProfilePlan
+
+Doing = Callable[[str, float], None]
+"""Told what is being done, and how much of everything is, 0 to 1."""
+
+REPLICATION = 9_000
+"""Whose arrivals a profile is taken under: a replication that no run is predicted for."""
+
+
+def profile_path(config: Config) -> Path:
+    """The file that all stages take their service times from. Raises CommandError for none, or two."""
+    paths = {stage.service.path for stage in config.stages if isinstance(stage.service, Profile)}
+    if len(paths) != 1:
+        named = " and ".join(map(str, sorted(paths))) or "no profile"
+        raise CommandError(
+            f"stages take their service times from {named}; say which profile to write with --out FILE"
+        )
+    return paths.pop()
+
+
+def with_profile(config: Config, path: Path) -> Config:
+    """The configuration with every stage's service times taken from a profile."""
+    stages = tuple(replace(stage, service=Profile(path=path)) for stage in config.stages)
+    return replace(config, stages=stages)
+
+
+def take_profile(
+    config: Config,
+    executor: Executor,
+    path: Path,
+    plan: ProfilePlan | None = None,
+    told: Doing | None = None,
+) -> Profiled:
+    """Measure service times through the dispatcher, under the configured arrivals, into ``path``.
+
+    Ctrl-C ends it early with the runs that are finished; KeyboardInterrupt where none is. Raises
+    CommandError for arrivals whose rate cannot be set, ProfilingError where nothing can be measured.
+    """
+    from executors.profiler import profile_pipeline
+
+    def workload_at(rate_hz: float, requests: int) -> Workload:
+        return at_rate(config, rate_hz, requests=requests, replication=REPLICATION)
+
+    profiled = profile_pipeline(executor, workload_at, plan=plan, name=config.name, progress=told)
+    save_profile(path, profiled.profile)
+    return profiled
