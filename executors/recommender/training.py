@@ -29,8 +29,8 @@ from executors.recommender.users import UserTable, user_table
 
 Stage = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 _RECALL = Schedule(epochs=6, batch=512, learning_rate=3e-3, weight_decay=0.01, patience=2)
-_PRERANK = Schedule(epochs=5, batch=256, learning_rate=3e-3, weight_decay=0.01, patience=2)
-_RANK = Schedule(epochs=4, batch=256, learning_rate=2e-3, weight_decay=0.01, patience=1)
+_PRERANK = Schedule(epochs=4, batch=256, learning_rate=3e-3, weight_decay=0.01, patience=1)
+_RANK = Schedule(epochs=3, batch=256, learning_rate=2e-3, weight_decay=0.01, patience=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Hyperparameters:
     rank: Schedule = _RANK
     sampled_items: int = 1024
     """Items drawn uniformly a batch for recall, besides the batch's own."""
-    examples: int = 12000
+    examples: int = 8000
     """Training interactions, the latest of each user first, that pre-rank and rank learn from."""
-    negatives: int = 48
+    negatives: int = 32
     """Candidates drawn an example and epoch for pre-rank and rank."""
     trade: float = 0.9
     """MMR's weight of relevance against diversity."""
