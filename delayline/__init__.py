@@ -4,7 +4,7 @@ Names are imported when they are first used, so that ``import delayline`` costs 
 
     import delayline
 
-    config = delayline.load_config("configs/demo.yaml", ["stages.rank.policy.delay=2ms"])
+    config = delayline.load_config("configs/pipeline4.yaml", ["stages.rank.policy.delay=2ms"])
     log = delayline.simulate(config)
     print(delayline.measure(log).latency.p99_ms)
 """
