@@ -10,13 +10,16 @@ from sim.workload import draw_workload
 
 
 def open_arrivals(config: Config) -> ArrivalProcess:
-    """The arrival process, which must be one whose rate can be set. Raises CommandError."""
+    """The arrival process, which must be one whose rate can be set. Raises CommandError, and TraceError
+    for recorded arrivals that cannot be used.
+    """
     arrivals = config.workload.arrivals
     if not isinstance(arrivals, ArrivalProcess):
         raise CommandError(
             f"workload.arrivals is {arrivals.kind}: its rate follows the answers and cannot be set; "
             "use another kind, such as poisson"
         )
+    arrivals.mean_rate_hz()  # reads what is recorded
     return arrivals
 
 

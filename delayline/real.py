@@ -45,25 +45,19 @@ def run_real(
 ) -> RunLog:
     """Run a configuration on workers that are up; its policies may differ from those it came up with.
 
+    They are told the service times that the configuration predicts, or none before there is a profile.
     After Ctrl-C the log holds what had been sent, and its ``info`` says ``interrupted``.
     """
     result = executor.run(
         workload,
-        pipeline=real_pipeline(config, workload),
+        pipeline=pipeline_for(config, workload)
+        if profiles_are_there(config)
+        else blind_pipeline(config),
         keep_answers=False,
         progress=told,
         info={"name": config.name, "seed": config.seed},
     )
     return result.log
-
-
-def real_pipeline(config: Config, workload: AnyWorkload) -> Pipeline:
-    """The pipeline as a real run has it. Policies are told the service times that the configuration
-    predicts, or none before there is a profile. Raises ProfileError for a profile that cannot be used.
-    """
-    if profiles_are_there(config):
-        return pipeline_for(config, workload)
-    return blind_pipeline(config)
 
 
 def blind_pipeline(config: Config) -> Pipeline:
@@ -76,3 +70,10 @@ def profiles_are_there(config: Config) -> bool:
     return all(
         stage.service.path.exists() for stage in config.stages if isinstance(stage.service, Profile)
     )
+
+
+def check_profiles(config: Config) -> None:
+    """Raises ProfileError for a profile that is there and cannot be used; to be asked before a run."""
+    for stage in config.stages:
+        if isinstance(stage.service, Profile) and stage.service.path.exists():
+            stage.service.for_stage(stage.name).expected_ns(1, 1)

@@ -1,8 +1,11 @@
-"""Shared test settings: hypothesis profiles, and where the real data lies."""
+"""Shared test settings: hypothesis profiles, where the real data lies, and a disk that is soon full."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,3 +28,15 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"no real data at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 32 KiB; only where mounting is allowed."""
+    point = tmp_path / "disk"
+    point.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(point)]
+    if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(command).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    yield point
+    subprocess.run(["umount", str(point)], check=True)

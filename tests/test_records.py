@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -255,18 +253,6 @@ def test_a_file_that_may_not_grow_leaves_nothing_behind(tmp_path: Path, run: Run
     assert message.startswith(f"cannot write the records to {tmp_path / 'run'}: File too large")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert_equal(records.read(tmp_path / "run").log, run.log)
-
-
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 32 KiB; only where mounting is allowed."""
-    point = tmp_path / "disk"
-    point.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(point)]
-    if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(command).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    yield point
-    subprocess.run(["umount", str(point)], check=True)
 
 
 def test_a_full_disk_is_named_and_left_clean(tiny_disk: Path) -> None:

@@ -30,12 +30,12 @@ def run(
     Prints what simulate prints, measured. Latency counts from the time at which a request was to be sent.
     --out records the run. Ctrl-C stops sending and keeps what has ended.
     """
-    from delayline.real import brought_up, profiles_are_there, real_pipeline, run_real
+    from delayline.real import brought_up, check_profiles, profiles_are_there, run_real
     from sim.simulate import workload_of
 
     config = load_config(config_file, options.as_overrides(sets, seed=seed))
     workload = workload_of(config)
-    real_pipeline(config, workload)  # whatever is wrong with a profile is told before workers start
+    check_profiles(config)
     profiled = profiles_are_there(config)
     if out is not None:
         check_run_target(out)

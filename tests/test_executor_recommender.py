@@ -1,0 +1,50 @@
+"""The recommender on real workers: batched and concurrent, each list is the sequential reference's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from configs.pipeline import pipeline_of
+from delayline.loading import load_config
+from executors.deploy import executor_of
+from executors.recommender.keep import STAGES
+from executors.recommender.reference import recommend_one, reference_stages
+from policies.workload import Workload
+from reports.invariants import check
+from tests.command_line import written
+from tests.recommender_cases import KEEP, interactions, saved_recommender
+
+STAGE = """
+  - name: {name}
+    replicas: {replicas}
+    max_batch: 16
+    device: cpu
+    keep: {keep}
+    model: {{kind: recommender, stage: {name}, path: weights}}
+    policy: {{kind: fixed, delay: {delay}}}
+"""
+DELAYS = ("0ms", "2ms", "0ms", "1ms")
+
+
+def test_every_list_is_that_of_the_sequential_reference(tmp_path: Path) -> None:
+    saved_recommender(tmp_path / "weights")
+    # All come at once, for two replicas on two slots: stages overlap, and batches of recall too.
+    text = "devices: {cpu: {slots: 2}}\nstages:" + "".join(
+        STAGE.format(name=name, replicas=replicas, keep=KEEP[name], delay=delay)
+        for name, replicas, delay in zip(STAGES, (2, 1, 1, 1), DELAYS, strict=True)
+    )
+    config = load_config(written(tmp_path, text))
+    users = np.random.default_rng(5).integers(0, interactions().user_count, 300)
+    workload = Workload.of(np.zeros(len(users), np.int64))
+    with executor_of(config, pipeline_of(config, lambda _: lambda _: 0)) as executor:
+        result = executor.run(workload, {"user": users})
+    assert check(result.log) == []
+    batches = [stage.batches for stage in result.log.stages]
+    assert all(each.requests.max() > 1 for each in batches)
+    assert set(batches[0].replica.tolist()) == {0, 1}
+    stages = reference_stages(tmp_path / "weights", KEEP)
+    expected = {user: recommend_one(stages, user) for user in np.unique(users).tolist()}
+    found = result.answers["candidates"].tolist()
+    assert found == [expected[user] for user in users.tolist()]
