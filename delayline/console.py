@@ -72,6 +72,8 @@ def progress(doing: str, steps: int, *, quiet: bool = False) -> Iterator[Advance
 
         def advance(steps: int = 1, note: str = "") -> None:
             bar.update(task, advance=steps, note=note)
+            if (done := bar.tasks[0].completed) > (bar.tasks[0].total or 0):
+                bar.update(task, total=done)  # there was more to do than it seemed
 
         yield advance
 

@@ -13,7 +13,7 @@ from sim.columns import column_names
 
 QUIET, BUSY = 0.6, 1.4
 """Rates in a quiet and in a busy spell, as fractions of the mean."""
-SPELL_NS = 1_500_000_000
+SPELL_NS = 1_000_000_000
 """Mean length of a spell."""
 TIME_COLUMNS = ("timestamp", "time", "arrival", "arrived_at", "datetime", "date")
 """Names, in any case, under which a trace may hold its times."""

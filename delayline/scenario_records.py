@@ -6,10 +6,13 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from delayline.runs import write_run
-from delayline.scenarios import Validated
 from reports.validation import Scenario, Validation, write
+
+if TYPE_CHECKING:
+    from delayline.scenarios import Validated
 
 PROFILE = "profile.json"
 FIGURES = "validation.json"

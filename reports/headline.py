@@ -128,9 +128,11 @@ def _busiest(metrics: Metrics) -> str:
 def validation_headline(validation: Validation) -> Headline:
     """How far to trust the simulation; no state, for there is no bound to keep."""
     told = {source: _errors(validation.summary(source)) for source in SOURCES}
+    count = len(validation.scenarios)
+    over = f"{count} scenario" + ("" if count == 1 else "s")
     return Headline(
         State.OPEN,
-        f"Predicted latency is off by {told['predicted']}, over {len(validation.scenarios)} scenarios.",
+        f"Predicted latency is off by {told['predicted']}, over {over}.",
         (
             f"Two real runs of one setting differ by {told['repeat']}: no prediction can do better "
             "but by chance.",

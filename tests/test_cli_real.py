@@ -123,6 +123,9 @@ def test_validate_is_the_promised_object_and_keeps_what_is_behind_it(
     assert sorted(entry.name for entry in out.iterdir()) == [
         *("scenario-0", "scenario-1", "validation.json"),
     ]
+    page = tmp_path / "validation.html"
+    assert run("report", out, "--out", page).code == 0
+    assert "over 2 scenarios" in page.read_text(encoding="utf-8")
     real, predicted = (delayline.read_run(out / "scenario-1" / of) for of in ("real", "predicted"))
     assert real.name == "load 0.004, hold 1 ms, real"
     assert real.real

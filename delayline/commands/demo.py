@@ -133,6 +133,8 @@ def _print(console: Console, done: Demo) -> None:
     console.print()
     console.print(f"objective: {_reached(done.held.real)}", soft_wrap=True)
     console.print(f"without holds: {_reached(done.unheld)}", soft_wrap=True)
+    busy = [number(_row(run)["busy_ms_per_request"]) for run in (done.held.real, done.unheld)]
+    console.print("cost: {} ms busy a request; without holds {} ms".format(*busy))
     console.print(
         f"the prediction is off by {_errors(done, 'predicted')};"
         f" a second real run by {_errors(done, 'repeat')};"
