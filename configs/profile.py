@@ -23,7 +23,7 @@ FORMAT = "delayline-profile/1"
 
 Int64 = NDArray[np.int64]
 
-_COLUMNS = ("requests", "items", "service_ns")
+_COLUMNS = ("requests", "items", "service_ns", "rested_ns")
 
 
 class ProfileError(ValueError):
@@ -36,7 +36,8 @@ class ProfileRun:
 
     ``service_ns`` is how long the scheduler saw the replica busy: from dispatch until it learnt that
     the batch was over. ``load`` is the offered load of the run as a fraction of capacity, ``policy``
-    a text that says how batches formed.
+    a text that says how batches formed. ``rested_ns`` is how long the replica had been idle since its
+    batch before; -1 for its first.
     """
 
     load: float
@@ -44,12 +45,13 @@ class ProfileRun:
     requests: Int64
     items: Int64
     service_ns: Int64
+    rested_ns: Int64
 
     def __post_init__(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in _COLUMNS}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"the columns of a profile run differ in length: {lengths}")
-        for name, least in zip(_COLUMNS, (1, 0, 0), strict=True):
+        for name, least in zip(_COLUMNS, (1, 0, 0, -1), strict=True):
             column = getattr(self, name)
             if len(column) and column.min() < least:
                 at = int(column.argmin())

@@ -25,7 +25,7 @@ from policies.contract import Policy
 from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.pipeline import Pipeline
-from policies.runlog import Outcome, RunLog
+from policies.runlog import BatchLog, Outcome, RunLog
 from policies.workload import ClosedWorkload, Workload
 
 WorkloadAt = Callable[[float, int], Workload]
@@ -202,8 +202,18 @@ def _runs(log: RunLog, load: float, policy: str) -> dict[str, ProfileRun]:
             requests=batches.requests[whole],
             items=batches.items[whole],
             service_ns=(batches.finished_ns - batches.dispatched_ns)[whole],
+            rested_ns=rested_ns(batches)[whole],
         )
     return runs
+
+
+def rested_ns(batches: BatchLog) -> NDArray[np.int64]:
+    """For each batch how long its replica had been idle since the one before; -1 for its first."""
+    rested = np.full(len(batches.replica), -1, np.int64)
+    for replica in np.unique(batches.replica):
+        mine = np.flatnonzero(batches.replica == replica)
+        rested[mine[1:]] = batches.dispatched_ns[mine[1:]] - batches.finished_ns[mine[:-1]]
+    return rested
 
 
 def machine() -> str:

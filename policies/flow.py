@@ -123,6 +123,7 @@ def abandon(board: Board, stage: StageState, now_ns: int, reason: str) -> None:
         waiting.append(request)
     stage.waiting = 0
     stage.waiting_items = 0
+    board.dirty |= 1 << stage.index  # its hold, if it had one, is over
     drop(board, now_ns, waiting, Outcome.FAILED, reason)
 
 

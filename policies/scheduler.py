@@ -239,6 +239,7 @@ class Scheduler(Board):
         batch = here.batches
         here.batches = batch + 1
         here.last_dispatch_ns = now_ns
+        here.wake_size = UNABLE  # whatever hold there was is over: the next one sets its own timer
         replica = here.pick()
         row = here.journal.sent(replica, now_ns, requests, runs)
         command = StartBatch(here.index, batch, replica, requests, items, 1)

@@ -16,8 +16,13 @@ _BLOCK = 1024
 class ServiceTimes(Protocol):
     """Service time of a stage's batch, by its number within the stage."""
 
-    def time_ns(self, batch: int, requests: int, items: int) -> int:
-        """Nanoseconds for batch number ``batch`` of so many requests and items."""
+    paced: bool
+    """Whether it matters how long the replica has rested."""
+
+    def time_ns(self, batch: int, requests: int, items: int, rested_ns: int) -> int:
+        """Nanoseconds for batch number ``batch`` of so many requests and items, on a replica that has
+        been idle for so long since its last (-1 if there was none).
+        """
         ...
 
 
@@ -26,19 +31,21 @@ class ModelTimes:
     driver, and every candidate of a sweep, draws the same value for the same batch.
     """
 
-    __slots__ = ("_model_ns", "_noise", "_rng", "model")
+    __slots__ = ("_model_ns", "_noise", "_rng", "model", "paced")
 
     def __init__(self, model: ServiceModel, rng: Generator) -> None:
         self.model = model
+        self.paced = model.paced
         self._model_ns = model.time_ns
         self._rng = rng
         self._noise = array("d")
 
-    def time_ns(self, batch: int, requests: int, items: int) -> int:
-        """The model's time with this batch's noise."""
+    def time_ns(self, batch: int, requests: int, items: int, rested_ns: int) -> int:
+        """The model's time with this batch's noise, at the pace after such a rest."""
         while batch >= len(self._noise):
             self._noise.frombytes(self._model_noise())
-        return self._model_ns(self._noise[batch], requests, items)
+        time_ns = self._model_ns(self._noise[batch], requests, items)
+        return round(time_ns * self.model.pace(rested_ns)) if self.paced else time_ns
 
     def _model_noise(self) -> bytes:
         return self.model.draw(self._rng, _BLOCK).tobytes()
@@ -52,11 +59,19 @@ class ReplayTimes:
 
     __slots__ = ("_times_ns",)
 
+    paced = False
+
     def __init__(self, times_ns: Int64) -> None:
         if not len(times_ns):
             raise ValueError("a replay needs at least one measured batch")
         self._times_ns = times_ns.tolist()
 
-    def time_ns(self, batch: int, requests: int, items: int) -> int:  # noqa: ARG002
+    def time_ns(
+        self,
+        batch: int,
+        requests: int,  # noqa: ARG002
+        items: int,  # noqa: ARG002
+        rested_ns: int,  # noqa: ARG002
+    ) -> int:
         """The measured time of the batch with this number, whatever its size is now."""
         return int(self._times_ns[batch % len(self._times_ns)])

@@ -39,6 +39,9 @@ class SimpyDriver:
         self.done = env.event()
         """Triggers when every request has ended."""
         self._times = [service.time_ns for service in services]
+        self._paced = any(service.paced for service in services)
+        self._ended_ns: dict[tuple[int, int], int] = {}
+        """(stage, replica) to when its last batch was done; kept only where that matters."""
         self._source = source
         self._finished: list[StartBatch] = []
         self._timers: list[SetTimer] = []
@@ -126,6 +129,8 @@ class SimpyDriver:
             if len(finished) > 1:
                 finished.sort()
             for batch in finished:
+                if self._paced:
+                    self._ended_ns[batch.stage, batch.replica] = now_ns
                 if not self._lost or id(batch) not in self._lost:
                     scheduler.batch_finished(now_ns, batch.stage, batch.replica)
                 else:
@@ -141,8 +146,12 @@ class SimpyDriver:
         source = self._source
         for command in commands:
             if isinstance(command, StartBatch):
-                stage, batch, _, requests, items, _ = command
-                timeout = self.env.timeout(self._times[stage](batch, len(requests), items), command)
+                stage, batch, replica, requests, items, _ = command
+                ended_ns = self._ended_ns.get((stage, replica), -1) if self._paced else -1
+                rested_ns = now_ns - ended_ns if ended_ns >= 0 else -1
+                timeout = self.env.timeout(
+                    self._times[stage](batch, len(requests), items, rested_ns), command
+                )
                 timeout.callbacks.append(self._on_finish)
             elif isinstance(command, SetTimer):
                 at_ns = source.wake_ns(command)

@@ -110,7 +110,7 @@ def test_a_profile_of_another_stage_names_those_it_has(run: Run, tmp_path: Path)
         f"there is no profile {path}" in run("simulate", written(tmp_path), "--set", setting).error
     )
     ones = np.ones(4, np.int64)
-    other = ProfileRun(0.5, "fixed 2ms", ones, ones, ones * 1000)
+    other = ProfileRun(0.5, "fixed 2ms", ones, ones, ones * 1000, ones)
     save_profile(path, ServiceProfile("shop", "two cores", "abc", {"ranker": (other,)}))
     error = run("simulate", written(tmp_path), "--set", setting).error
     assert f"profile {path} has stages ranker; none named rank" in error

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from configs.profile import ProfileError, ProfileRun, ServiceProfile, load_profile, save_profile
 
 BATCH = st.tuples(
-    st.integers(1, 10**6), st.integers(0, 2**62), st.integers(0, 2**63 - 1)
-)  # requests, items, service_ns
+    st.integers(1, 10**6), st.integers(0, 2**62), st.integers(0, 2**63 - 1), st.integers(-1, 2**62)
+)  # requests, items, service_ns, rested_ns
 
 
-def run_of(batches: list[tuple[int, int, int]], load: float = 0.5) -> ProfileRun:
-    columns = np.array(batches, np.int64).reshape(-1, 3)
-    return ProfileRun(load, "fixed 2ms", columns[:, 0], columns[:, 1], columns[:, 2])
+def run_of(batches: list[tuple[int, int, int, int]], load: float = 0.5) -> ProfileRun:
+    columns = np.array(batches, np.int64).reshape(-1, 4)
+    return ProfileRun(load, "fixed 2ms", *columns.T)
 
 
 def profile_of(*runs: ProfileRun) -> ServiceProfile:
@@ -29,7 +29,7 @@ def profile_of(*runs: ProfileRun) -> ServiceProfile:
 
 @given(st.lists(st.lists(BATCH, max_size=20), min_size=1, max_size=3))
 def test_a_profile_is_read_as_it_was_written(
-    tmp_path_factory: pytest.TempPathFactory, runs: list[list[tuple[int, int, int]]]
+    tmp_path_factory: pytest.TempPathFactory, runs: list[list[tuple[int, int, int, int]]]
 ) -> None:
     path = tmp_path_factory.mktemp("profile") / "shop.json"
     written = profile_of(*(run_of(batches) for batches in runs))
@@ -41,21 +41,21 @@ def test_a_profile_is_read_as_it_was_written(
     for name, stage in written.stages.items():
         for a, b in zip(stage, read.stages[name], strict=True):
             assert (a.load, a.policy) == (b.load, b.policy)
-            for column in ("requests", "items", "service_ns"):
+            for column in ("requests", "items", "service_ns", "rested_ns"):
                 np.testing.assert_array_equal(getattr(a, column), getattr(b, column))
 
 
 def test_saving_replaces_the_whole_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "new" / "shop.json"
     for size in (50, 1):
-        save_profile(path, profile_of(run_of([(1, 1, 10)] * size)))
+        save_profile(path, profile_of(run_of([(1, 1, 10, -1)] * size)))
     assert len(load_profile(path).stages["rank"][0].requests) == 1
     assert [p.name for p in path.parent.iterdir()] == ["shop.json"]
 
 
 def test_a_profile_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "shop.json"
-    save_profile(path, profile_of(run_of([(1, 1, 10)])))
+    save_profile(path, profile_of(run_of([(1, 1, 10, -1)])))
     before = path.read_bytes()
     unwritable: Any = object()
     with pytest.raises(TypeError):
@@ -65,7 +65,7 @@ def test_a_profile_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> 
 
 
 def test_a_stage_that_was_not_profiled_is_named_beside_those_that_were(tmp_path: Path) -> None:
-    profile = profile_of(run_of([(1, 1, 10)]))
+    profile = profile_of(run_of([(1, 1, 10, -1)]))
     assert len(profile.runs("rank", tmp_path)) == 1
     with pytest.raises(ProfileError) as error:
         profile.runs("ranks", "shop.json")
@@ -75,7 +75,8 @@ def test_a_stage_that_was_not_profiled_is_named_beside_those_that_were(tmp_path:
 
 
 def good() -> dict[str, Any]:
-    run = {"load": 0.5, "policy": "", "requests": [1], "items": [1], "service_ns": [10]}
+    columns = {"requests": [1], "items": [1], "service_ns": [10], "rested_ns": [-1]}
+    run = {"load": 0.5, "policy": "", **columns}
     return {
         "format": "delayline-profile/1",
         "pipeline": "shop",
@@ -103,6 +104,7 @@ def damaged(**changes: Any) -> str:
         (json.dumps(good() | {"stages": {"rank": {}}}), "lacks stages.rank.runs"),
         (damaged(service_ns=[1, 2]), "stages.rank.runs.0: the columns of a profile run differ"),
         (damaged(service_ns=[-1]), "service_ns[0] must be 0 or more, not -1"),
+        (damaged(rested_ns=[-2]), "rested_ns[0] must be -1 or more, not -2"),
         (damaged(requests=[0]), "requests[0] must be 1 or more, not 0"),
         (damaged(items=[1.5]), "stages.rank.runs.0.items[0] is no 64-bit integer: 1.5"),
         (damaged(items=[2**63]), "is no 64-bit integer"),

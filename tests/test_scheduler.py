@@ -291,6 +291,16 @@ def test_without_any_replica_left_everything_fails_with_that_reason() -> None:
     assert driven.scheduler.drops[2][2] == "stage rank has no replica left"
 
 
+def test_a_hold_ends_with_the_last_replica() -> None:
+    driven = Driven(stage("rank", max_batch=4, policy=Fixed(delay_ns=100)))
+    driven.arrive(0)
+    driven.decide(0)
+    assert not driven.scheduler.idle
+    driven.scheduler.replica_lost(5, 0, 0, returns=False)
+    driven.decide(5)
+    assert driven.scheduler.idle
+
+
 def test_load_and_rate_are_counted_over_windows() -> None:
     policy = LoadAdaptive(initial_ns=50, step_ns=10, interval_ns=100, threshold=0.5, max_ns=100)
     driven = Driven(stage(policy=policy, max_batch=1), estimate_window_ns=100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from sim.service.empirical import Empirical
 from sim.service.exponential import Exponential
 from sim.service.gamma import Gamma
 from sim.service.lognormal import Lognormal
-from sim.service.measured import Batches, fit_affine, measure
+from sim.service.measured import Batches, Pace, fit_affine, measure
 from sim.service.profile import Profile
 from sim.service.table import Table
 from sim.streams import stream
@@ -329,7 +330,10 @@ def test_samples_of_a_file_follow_the_size_of_the_batch(tmp_path: Path) -> None:
 
 
 def save(path: Path, *runs: Batches) -> Path:
-    stage = [ProfileRun(0.5, "fixed", run.requests, run.items, run.service_ns) for run in runs]
+    stage = [
+        ProfileRun(0.5, "fixed", run.requests, run.items, run.service_ns, -np.ones_like(run.items))
+        for run in runs
+    ]
     save_profile(path, ServiceProfile("shop", "two cores", "abc", {"rank": stage, "empty": []}))
     return path
 
@@ -403,3 +407,42 @@ def test_every_kind_is_known_to_configurations_by_name() -> None:
     ):
         assert {cls.kind: cls for cls in classes}.items() <= kinds(family).items()
     assert {"poisson", "closed", "windows"} <= set(kinds("arrivals"))
+
+
+def rested_machine(seed: int, count: int = 4000) -> Batches:
+    """Batches of 1 to 8 whose time grows by half with the logarithm of the rest before."""
+    random = np.random.default_rng(seed)
+    sizes = random.integers(1, 9, count)
+    rested_ns = np.rint(np.exp(random.uniform(0, np.log(10_000), count)) * 1000).astype(np.int64)
+    cold = 0.8 + 0.4 * np.log1p(rested_ns / 1000) / np.log(10_000)
+    noise = random.lognormal(-0.005, 0.1, count)
+    service_ns = np.rint((1e6 + 1e5 * sizes) * cold * noise).astype(np.int64)
+    rested_ns[0] = -1
+    return Batches(sizes, sizes, service_ns, rested_ns)
+
+
+def test_the_pace_after_a_rest_is_found_and_taken_out_of_the_spread() -> None:
+    found = measure([rested_machine(1)], 20)
+    warm, cold = found.pace(2_000), found.pace(8_000_000)
+    assert cold / warm == pytest.approx(1.19 / 0.85, rel=0.05)
+    assert found.pace(-1) == 1.0
+    rests = [10**k for k in range(3, 8)]
+    assert sorted(map(found.pace, rests)) == list(map(found.pace, rests))
+    flat = measure([replace(rested_machine(1), rested_ns=None)], 20)
+    assert flat.pace(8_000_000) == 1.0
+    spread, wider = (max(m.ratios[3]) / min(m.ratios[3]) for m in (found, flat))
+    assert spread < 0.8 * wider
+
+
+def test_a_slow_spell_between_runs_is_no_pace() -> None:
+    # One run rests briefly on a fast machine, the other long on a slow one: neither shows a dependence.
+    size = np.full(500, 4)
+    fast = Batches(size, size, np.full(500, 10**6), np.full(500, 10_000))
+    late = Batches(size, size, np.full(500, 2 * 10**6), np.full(500, 10**7))
+    assert measure([fast, late], 20).pace(10**7) == pytest.approx(1.0)
+
+
+@given(st.lists(st.integers(-1, 10**10), min_size=1, max_size=30))
+def test_a_pace_stays_within_what_was_measured(rests: list[int]) -> None:
+    pace = Pace((1.0, 4.0, 9.0), (0.9, 1.1, 1.3))
+    assert all(0.9 <= pace(rest) <= 1.3 for rest in rests)

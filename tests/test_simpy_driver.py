@@ -30,18 +30,22 @@ MANY = 5 * settings.get_profile(settings.get_current_profile_name()).max_example
 class DrawnTimes:
     """Service times from a list, by batch number, with some zeros."""
 
+    paced = False
+
     def __init__(self, seed: int) -> None:
         self._times = np.random.default_rng(seed).integers(0, 40, 500).tolist()
 
-    def time_ns(self, batch: int, requests: int, items: int) -> int:
+    def time_ns(self, batch: int, requests: int, items: int, rested_ns: int = -1) -> int:
         return int(self._times[batch % 500]) + items
 
 
 class Affine:
+    paced = False
+
     def __init__(self, base_ns: int, per_request_ns: int) -> None:
         self.base_ns, self.per_request_ns = base_ns, per_request_ns
 
-    def time_ns(self, batch: int, requests: int, items: int) -> int:
+    def time_ns(self, batch: int, requests: int, items: int, rested_ns: int = -1) -> int:
         return self.base_ns + self.per_request_ns * requests
 
 
@@ -191,6 +195,16 @@ def test_a_hold_ends_exactly_at_its_time_and_at_its_size() -> None:
     batches = log.stages[0].batches
     assert batches.dispatched_ns.tolist() == [50, 1020, 1075]
     assert batches.requests.tolist() == [2, 3, 1]
+
+
+def test_a_hold_like_the_one_before_it_still_ends_at_its_size() -> None:
+    # Three arrive at 0 and two leave. The hold of the third has the time and the size of the hold that
+    # has just ended, but one arrival fewer to wait for.
+    stage = Stage("s", Fixed(delay_ns=100, size=2), predicted_ns, max_batch=2, replicas=3)
+    other = Stage("t", Fixed(delay_ns=1000), predicted_ns, max_batch=8)
+    workload = Workload.of(np.array([0, 50, 50, 60, 90], np.int64))
+    log = run(Pipeline((stage, other)), [Affine(5, 0), Affine(5, 0)], workload)
+    assert log.stages[0].batches.dispatched_ns.tolist() == [50, 60, 190]
 
 
 def test_closed_loop_clients_wait_for_their_answers() -> None:

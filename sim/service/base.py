@@ -40,6 +40,17 @@ class ServiceModel(ABC):
     def time_ns(self, noise: float, requests: int, items: int) -> int:
         """Time of a batch under its noise, 0 or more."""
 
+    @property
+    def paced(self) -> bool:
+        """Whether :meth:`pace` is other than 1."""
+        return False
+
+    def pace(self, rested_ns: int) -> float:  # noqa: ARG002
+        """Factor of a batch's time by how long its replica has been idle since the one before (-1 for
+        its first): caches cool, and others use them.
+        """
+        return 1.0
+
     def for_stage(self, stage: str) -> Self:  # noqa: ARG002
         """The model as the stage of that name uses it."""
         return self

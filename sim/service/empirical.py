@@ -14,7 +14,7 @@ from policies.knobs import knob
 from policies.runlog import Int64
 from sim.columns import TraceError, counts, fail, numbers, read_table
 from sim.service.base import LONGEST_NS, Float64, ServiceModel
-from sim.service.measured import AffineMean, Batches, Measured, measure
+from sim.service.measured import AffineMean, Batches, Measured, Pace, measure
 
 _UNIT_NS = {"_ns": 1, "_us": 1_000, "_ms": 1_000_000, "_s": 1_000_000_000}
 
@@ -91,4 +91,4 @@ def _sizeless(service_ns: Int64, block: int) -> Measured:
     """Samples that hold for any size: the mean is flat, and they are its ratios."""
     one = measure([Batches(np.ones_like(service_ns), np.ones_like(service_ns), service_ns)], block)
     flat = AffineMean(one.mean.per_request_ns, 0.0, 0.0)
-    return Measured(flat, one.centers, one.ratios, one.blocks)
+    return Measured(flat, one.centers, one.ratios, one.blocks, Pace((), ()))

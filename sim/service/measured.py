@@ -17,6 +17,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import log1p
 
 import numpy as np
 from numpy.random import Generator
@@ -36,6 +37,23 @@ class Batches:
     requests: Int64
     items: Int64
     service_ns: Int64
+    rested_ns: Int64 | None = None
+    """How long the replica had been idle before, -1 for its first batch; None where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Factor of the time after a rest: linear in the logarithm of the rest, within those measured."""
+
+    logs: tuple[float, ...]
+    """log(1 + rest in microseconds) at the knots, ascending; empty where nothing is known."""
+    factors: tuple[float, ...]
+
+    def __call__(self, rested_ns: int) -> float:
+        """1 for a replica's first batch."""
+        if rested_ns < 0 or not self.logs:
+            return 1.0
+        return _between(self.logs, self.factors, log1p(rested_ns / 1000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +78,7 @@ class Measured:
     centers: tuple[float, ...]
     ratios: tuple[tuple[float, ...], ...]
     blocks: Blocks
+    pace: Pace
 
     def draw(self, rng: Generator, count: int) -> Float64:
         """Ranks in (0, 1), in blocks."""
@@ -128,6 +147,8 @@ def measure(runs: Sequence[Batches], block: int) -> Measured:
     service_ns = np.concatenate([run.service_ns for run in runs]).astype(float)
     if service_ns.max() <= 0:
         raise ValueError("all measured times are 0")
+    pace, factor = fit_pace(runs)
+    service_ns = service_ns / factor
     mean = fit_affine(requests, items, service_ns)
     ratio = service_ns / mean(requests, items)
     bins = _bins(requests)
@@ -141,7 +162,7 @@ def measure(runs: Sequence[Batches], block: int) -> Measured:
     ranks = [
         _ranks(run.requests, part) for run, part in zip(runs, np.split(luck, ends), strict=True)
     ]
-    return Measured(mean, centers, ratios, Blocks.of(ranks, block))
+    return Measured(mean, centers, ratios, Blocks.of(ranks, block), pace)
 
 
 def _ranks(requests: Int64, luck: Float64) -> Float64:
@@ -174,6 +195,59 @@ def _mid_ranks(values: Float64) -> Float64:
     _, inverse, seen = np.unique(values, return_inverse=True, return_counts=True)
     upto = np.cumsum(seen)
     return ((upto - seen / 2) / len(values))[inverse]
+
+
+KNOTS = 8
+"""Rests at which the pace is told, of equally many batches each."""
+
+
+def fit_pace(runs: Sequence[Batches]) -> tuple[Pace, Float64]:
+    """How times depend on the rest before, and the factor of each batch.
+
+    Compared are batches of like size in one run, so that neither size nor a slow spell of the machine
+    between runs counts; the factor is the median in each class of rests.
+    """
+    total = sum(len(run.service_ns) for run in runs)
+    if any(run.rested_ns is None for run in runs):
+        return Pace((), ()), np.ones(total)
+    logs = np.concatenate([_log_rest(run) for run in runs])
+    luck = np.concatenate([_luck_by_size(run) for run in runs])
+    known = ~np.isnan(logs)
+    if known.sum() < KNOTS * MIN_IN_BIN:
+        return Pace((), ()), np.ones(total)
+    edges = np.unique(np.quantile(logs[known], np.linspace(0, 1, KNOTS + 1)))
+    classes = np.clip(np.searchsorted(edges, logs, side="right") - 1, 0, len(edges) - 2)
+    knots, factors = [], []
+    for each in range(len(edges) - 1):
+        member = known & (classes == each)
+        if member.any():
+            knots.append(float(logs[member].mean()))
+            factors.append(float(np.median(luck[member])))
+    pace = Pace(tuple(knots), tuple(factors))
+    return pace, np.where(known, np.interp(logs, knots, factors), 1.0)
+
+
+def _log_rest(run: Batches) -> Float64:
+    rested = np.asarray(run.rested_ns, float)
+    return np.where(rested < 0, np.nan, np.log1p(np.maximum(rested, 0) / 1000))
+
+
+def _luck_by_size(run: Batches) -> Float64:
+    """Each time over the median of its size's in this run."""
+    return np.asarray(
+        run.service_ns / np.maximum(_typical(run.requests, run.service_ns.astype(float)), 1.0)
+    )
+
+
+def _between(knots: Sequence[float], values: Sequence[float], at: float) -> float:
+    """Linear interpolation, flat beyond the ends."""
+    high = bisect_right(knots, at)
+    if high == 0:
+        return values[0]
+    if high == len(knots):
+        return values[-1]
+    share = (at - knots[high - 1]) / (knots[high] - knots[high - 1])
+    return values[high - 1] + share * (values[high] - values[high - 1])
 
 
 def fit_affine(requests: Int64, items: Int64, service_ns: Float64) -> AffineMean:

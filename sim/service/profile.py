@@ -49,6 +49,15 @@ class Profile(ServiceModel):
         return self._measured.time_ns(noise, requests, items)
 
     @property
+    def paced(self) -> bool:
+        """Measured batches tell how long their replica had rested."""
+        return True
+
+    def pace(self, rested_ns: int) -> float:
+        """As measured, of batches of like size."""
+        return self._measured.pace(rested_ns)
+
+    @property
     def _measured(self) -> Measured:
         if self.stage is None:
             raise ProfileError(f"profile {self.path}: say which `stage` of it to use")
@@ -61,7 +70,7 @@ def _measure(path: Path, stamp: int, stage: str, block: int) -> Measured:  # noq
     """Kept, since a search asks for the same profile in every trial; read anew where it has changed."""
     runs = load_profile(path).runs(stage, path)
     try:
-        batches = [Batches(run.requests, run.items, run.service_ns) for run in runs]
+        batches = [Batches(run.requests, run.items, run.service_ns, run.rested_ns) for run in runs]
         return measure(batches, block)
     except ValueError as error:
         raise ProfileError(f"profile {path}, stage {stage}: {error}") from error
