@@ -37,7 +37,7 @@ RATE_PATTERN = rf"^{_NUMBER}\s*/\s*(?:{_TIME_UNIT})$"
 _QUANTITY = re.compile(rf"^\s*(-?)({_NUMBER})\s*(/?)\s*({_TIME_UNIT})\s*$")
 _SAME_UNIT = {"m": "min", "µs": "us", "μs": "us"}
 _LONGEST_TEXT = 64
-_DECIMAL_UNITS = ("ns", "us", "ms", "s")
+_UNITS_BELOW_S = ("ms", "us", "ns")
 
 
 def _unit_ns(unit: str) -> int:
@@ -85,21 +85,21 @@ def parse_duration(value: object) -> int:
 
 
 def format_duration(duration_ns: int) -> str:
-    """The shortest text that :func:`parse_duration` reads as exactly ``duration_ns``; whole numbers
-    and larger units are preferred where two are as short. ``duration_ns`` is not negative.
+    """The text that :func:`parse_duration` reads as exactly ``duration_ns``, which is not negative.
+
+    A whole number of the largest unit that gives one, unless that takes a thousand or more of a unit
+    below a second: then with decimals, ``9.61ms`` rather than ``9610us``.
     """
     if duration_ns == 0:
         return "0ms"
-    spellings = []
-    for rank, (unit, unit_ns) in enumerate(UNITS_NS.items()):
+    for unit, unit_ns in reversed(UNITS_NS.items()):
         whole, rest = divmod(duration_ns, unit_ns)
-        if not rest:
-            spellings.append((len(f"{whole}{unit}"), False, -rank, f"{whole}{unit}"))
-        elif unit in _DECIMAL_UNITS:
-            digits = len(str(unit_ns)) - 1
-            text = f"{whole}.{str(rest).zfill(digits).rstrip('0')}{unit}"
-            spellings.append((len(text), True, -rank, text))
-    return min(spellings)[-1]
+        if not rest and (whole < 1000 or unit not in _UNITS_BELOW_S):
+            return f"{whole}{unit}"
+    unit = next(u for u in ("s", *_UNITS_BELOW_S) if duration_ns >= UNITS_NS[u])
+    whole, rest = divmod(duration_ns, UNITS_NS[unit])
+    digits = len(str(UNITS_NS[unit])) - 1
+    return f"{whole}.{str(rest).zfill(digits).rstrip('0')}{unit}"
 
 
 def parse_rate(value: object) -> float:
