@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 from configs.errors import ConfigError, Problem, nearest
+from configs.knob_paths import OtherKindError
 from configs.model import Config, StageConfig
 from configs.tuning import range_of
 from policies.contract import Policy
@@ -54,6 +55,8 @@ def problems(config: Config) -> Iterator[Found]:
     for path, tune in config.tune.items():
         try:
             range_of(config, path, tune)
+        except OtherKindError:
+            continue  # as after --set stages.a.policy=immediate: only who tunes need care
         except ConfigError as error:
             yield from ((f"tune.{path}", problem.text) for problem in error.problems)
 

@@ -61,6 +61,19 @@ def nearest(name: object, known: Iterable[str], *, called: str = "known") -> str
     return f"{called}: {', '.join(names)}" if names else f"{called}: none"
 
 
+def no_knob(family: str | None, kind: object, name: str, knobs: Iterable[str]) -> str:
+    """A message about a knob that a kind has not; ``family`` where the reader may not know it."""
+    knobs = list(knobs)
+    of = f"the {family} kind `{kind}`" if family else f"the kind `{kind}`"
+    return f"{of} has no such knob; {nearest(name, knobs)}" if knobs else f"{of} has no knobs"
+
+
+def no_entry(depth: int, path: Sequence[str], names: Iterable[str]) -> str:
+    """A message about an entry that is not there, the one at ``path[depth]``."""
+    what = "stage" if depth == 1 and path[0] == "stages" else "entry"
+    return f"there is no such {what}; {nearest(path[depth], names)}"
+
+
 def key_path(loc: Loc, stage_names: Sequence[str | None] = ()) -> str:
     """``loc`` as text, with a stage by its name where it has one: ``stages.rank.policy.delay``."""
     text = ""

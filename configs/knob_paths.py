@@ -11,13 +11,18 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
-from configs.errors import ConfigError, Problem, nearest
+from configs.errors import ConfigError, Problem, nearest, no_entry, no_knob
 from configs.fields import NO_BOUNDS
+from configs.kinds import kinds
 from configs.messages import message
-from configs.nodes import read_type
+from configs.nodes import family_of, read_type
 from configs.plain import plain, unit_of
 from configs.short import KIND
 from policies.knobs import Bounds, bounds_of, public_name
+
+
+class OtherKindError(ConfigError):
+    """A path to a knob that the kind in its place has not, but another of the family has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +125,11 @@ def _below(place: _Place, part: str, path: str, depth: int) -> _Place:
         return ConfigError([Problem("", here, text)])
 
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _field_below(value, part, rebuild, refuse)
+        return _field_below(place, part, refuse)
     if isinstance(value, Mapping):
         keys = {str(key): key for key in value}
         if part not in keys:
-            raise refuse(f"there is no such entry; {nearest(part, keys)}")
+            raise refuse(no_entry(depth, split_path(path), keys))
         key = keys[part]
         return _Place(
             value[key],
@@ -136,7 +141,7 @@ def _below(place: _Place, part: str, path: str, depth: int) -> _Place:
     if isinstance(value, tuple):
         index = position(part, value)
         if index is None:
-            raise refuse(f"there is no such entry; {nearest(part, entry_names(value))}")
+            raise refuse(no_entry(depth, split_path(path), entry_names(value)))
         return _Place(
             value[index],
             _entry_type(place.annotation),
@@ -149,19 +154,32 @@ def _below(place: _Place, part: str, path: str, depth: int) -> _Place:
     raise refuse("cannot be reached: the key above it holds a single value")
 
 
+def _has_another_kind(annotation: Any, knob: str) -> bool:
+    """Whether another kind of the family that a field takes has such a knob."""
+    family = family_of(annotation)
+    return family is not None and any(
+        knob in (public_name(field.name) for field in dataclasses.fields(cls))
+        for cls in kinds(family).values()
+    )
+
+
 def _field_below(
-    value: Any,
+    place: _Place,
     part: str,
-    rebuild: Callable[[Any], Any],
     refuse: Callable[[str], ConfigError],
 ) -> _Place:
+    value, rebuild = place.value, place.rebuild
     kind = getattr(type(value), KIND, None)
     if part == KIND and isinstance(kind, str):
         raise refuse("is no knob; name the key above it to choose among kinds")
     fields = {public_name(f.name): f for f in dataclasses.fields(value)}
     if part not in fields:
-        of = f" of the kind `{kind}`" if isinstance(kind, str) else ""
-        raise refuse(f"there is no such knob{of}; {nearest(part, fields)}")
+        if not isinstance(kind, str):
+            raise refuse(f"there is no such knob; {nearest(part, fields)}")
+        error = refuse(no_knob(None, kind, part, fields))
+        if _has_another_kind(place.annotation, part):
+            raise OtherKindError(error.problems)
+        raise error
     field = fields[part]
     hints = typing.get_type_hints(type(value), include_extras=True)
     return _Place(

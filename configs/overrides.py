@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from configs.errors import ConfigError, Problem, nearest, shown
+from configs.errors import ConfigError, Problem, nearest, no_entry, no_knob, shown
 from configs.kinds import kinds
 from configs.knob_paths import entry_names, position, split_path
 from configs.nodes import family_of
@@ -134,7 +134,7 @@ def _put_kind(raw: Any, family: str, parts: Sequence[str], depth: int, value: An
         return {**full, key: value}  # the unknown kind itself is reported with the rest
     fields = {public_name(f.name): f.name for f in dataclasses.fields(cls)}
     if key not in fields:
-        raise _NoWay(depth, f"the {family} kind `{kind}` has no such knob; {nearest(key, fields)}")
+        raise _NoWay(depth, no_knob(family, kind, key, fields))
     hint = typing.get_type_hints(cls, include_extras=True)[fields[key]]
     return {**full, key: _put(full.get(key), hint, parts, depth + 1, value)}
 
@@ -146,7 +146,7 @@ def _put_entry(
         raise _NoWay(depth - 1, "is no list that has entries")
     index = position(parts[depth], raw)
     if index is None:
-        raise _NoWay(depth, f"there is no such entry; {nearest(parts[depth], entry_names(raw))}")
+        raise _NoWay(depth, no_entry(depth, parts, entry_names(raw)))
     entry = args[0] if args[-1] is Ellipsis else args[min(index, len(args) - 1)]
     return [*raw[:index], _put(raw[index], entry, parts, depth + 1, value), *raw[index + 1 :]]
 

@@ -33,8 +33,16 @@ class KnobRange:
 
 
 def knob_ranges(config: Config) -> tuple[KnobRange, ...]:
-    """The ranges of all knobs under ``tune``, in order. Raises ConfigError as loading does."""
-    return tuple(range_of(config, path, tune) for path, tune in config.tune.items())
+    """The ranges of all knobs under ``tune``, in order.
+
+    Raises ConfigError as loading does, and also for a knob that only another kind has than the one in
+    its place.
+    """
+    try:
+        return tuple(range_of(config, path, tune) for path, tune in config.tune.items())
+    except ConfigError as error:
+        found = [Problem(p.source, f"tune.{p.where}", p.text) for p in error.problems]
+        raise ConfigError(found) from error
 
 
 def range_of(config: Config, path: str, tune: TuneRange) -> KnobRange:

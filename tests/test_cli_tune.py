@@ -147,3 +147,14 @@ def test_a_range_that_is_none_is_refused(run: Run, tmp_path: Path) -> None:
 
 def test_a_folder_is_no_file_to_write(run: Run, tmp_path: Path) -> None:
     assert "is a folder" in run("tune", written(tmp_path), "--out", tmp_path).error
+
+
+def test_a_range_of_a_knob_that_another_kind_has_stops_nothing_but_tuning(
+    run: Run, tmp_path: Path
+) -> None:
+    path, out = written(tmp_path), tmp_path / "tuned.yaml"
+    eager = ("--set", "stages.rank.policy=immediate")
+    assert run("simulate", path, *eager).code == 0
+    error = run("tune", path, *eager, "--out", out).error
+    assert error == "tune.stages.rank.policy.delay: the kind `immediate` has no knobs"
+    assert not out.exists()

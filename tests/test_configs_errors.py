@@ -267,11 +267,11 @@ def test_a_bad_stage(stage: str, message: str) -> None:
         ),
         (
             "tune: {stages.b.policy.delay: [1ms, 2ms]}",
-            "tune.stages.b.policy.delay: there is no such entry; known: a",
+            "tune.stages.b.policy.delay: there is no such stage; known: a",
         ),
         (
-            "tune: {stages.a.policy.delay: [1ms, 2ms]}",
-            "tune.stages.a.policy.delay: there is no such knob of the kind `immediate`; known: none",
+            "tune: {stages.a.policy.dely: [1ms, 2ms]}",
+            "tune.stages.a.policy.dely: the kind `immediate` has no knobs",
         ),
         (
             "tune: {stages.a.policy.kind: {choices: [fixed]}}",

@@ -133,8 +133,8 @@ def test_what_was_given_is_left_as_it_was() -> None:
         ("sed=5", "sed: unknown key; did you mean `seed`?"),
         ("seed=x", "seed: must be a whole number, not 'x'"),
         ("seed.x=5", "seed.x: there is nothing below a single value"),
-        ("stages.rnk.delay=2ms", "stages.rnk: there is no such entry; did you mean `rank`?"),
-        ("stages.9.delay=2ms", "stages.9: there is no such entry; known: recall, rank, rerank"),
+        ("stages.rnk.delay=2ms", "stages.rnk: there is no such stage; did you mean `rank`?"),
+        ("stages.9.delay=2ms", "stages.9: there is no such stage; known: recall, rank, rerank"),
         ("stages.rank.polcy.delay=2ms", "stages.rank.polcy: unknown key; did you mean `policy`?"),
         (
             "stages.rank.policy.dely=2ms",
@@ -142,7 +142,7 @@ def test_what_was_given_is_left_as_it_was() -> None:
         ),
         (
             "stages.rerank.policy.delay=2ms",
-            "stages.rerank.policy.delay: the policy kind `immediate` has no such knob; known: none",
+            "stages.rerank.policy.delay: the policy kind `immediate` has no knobs",
         ),
         (
             "stages.rank.model.path=x",
