@@ -69,8 +69,10 @@ class Reply(NamedTuple):
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one short line."""
+    """An exception in one short line; what this package raises says enough without its class."""
     text = " ".join(str(error).split())[:_TEXT_LIMIT]
+    if text and type(error).__module__.startswith("executors."):
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -180,7 +180,7 @@ def _read_document(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecordsError(
-            f"{path} is missing; {path.parent} is not the folder of a run (give the one of --out)"
+            f"no run is recorded in {path.parent} ({path.name} is missing); give the folder of --out"
         ) from None
     except (OSError, ValueError) as error:
         raise RecordsError(f"{path} cannot be read ({error}); record the run again") from error

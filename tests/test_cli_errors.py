@@ -84,7 +84,9 @@ def test_a_missing_file_is_named(run: Run, tmp_path: Path) -> None:
     for name in ("simulate", "tune"):
         assert f"{tmp_path}/no.yaml" in run(name, tmp_path / "no.yaml").error
     assert f"{tmp_path}/no" in run("compare", tmp_path / "no").error
-    assert f"{tmp_path}/no/run.json is missing" in run("report", tmp_path / "no").error
+    assert f"no run is recorded in {tmp_path}/no (run.json is missing)" in (
+        run("report", tmp_path / "no").error
+    )
 
 
 @pytest.mark.parametrize(

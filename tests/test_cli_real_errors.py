@@ -181,8 +181,8 @@ def test_weights_that_cannot_be_used(
     damage(folder)
     text = "stages: [{name: recall, model: {kind: recommender, stage: recall, path: weights}}]"
     error = run("run", written(tmp_path, text)).error
-    assert error.startswith("stage recall: its model cannot be loaded: WeightsError: ")
-    assert f"{folder}/{told.format(folder)}" in error
+    cause = f"{folder}/{told.format(folder)}"
+    assert error.startswith(f"stage recall: its model cannot be loaded: {cause}")
 
 
 @pytest.mark.parametrize("command", ["train", "demo"])

@@ -167,7 +167,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, run: Run) -> N
 
 
 def test_what_is_missing_is_named(tmp_path: Path, run: Run) -> None:
-    with pytest.raises(RecordsError, match=r"run.json is missing; .* is not the folder of a run"):
+    with pytest.raises(RecordsError, match=r"no run is recorded in .* \(run.json is missing\)"):
         records.read(tmp_path)
     records.write(tmp_path / "run", run)
     (tmp_path / "run" / "visits.parquet").unlink()
