@@ -20,7 +20,9 @@ _OUTCOMES = ("completed", "shed", "expired", "failed")
 
 
 def number(value: float | None) -> str:
-    """Four digits; ``never`` for infinity, a dash for no value."""
+    """Four digits, whole where it counts something; ``never`` for infinity, a dash for no value."""
+    if isinstance(value, int):
+        return count(value)
     return "never" if value == float("inf") else figure(value, 4)
 
 

@@ -35,8 +35,13 @@ def percent(share: float | None) -> str:
 
 
 def change(ratio: float | None) -> str:
-    """How far a ratio is from 1, in percent with its sign."""
-    if ratio is None or not isfinite(ratio):
+    """How far a ratio is from 1, in percent with its sign.
+
+    Above +1,000% as a multiple; a dash above a thousand times, which is a ratio to next to nothing.
+    """
+    if ratio is None or not isfinite(ratio) or ratio > 1000:
         return NONE
+    if ratio > 11:
+        return f"×{figure(ratio)}"
     off = 100 * (ratio - 1)
     return "±0%" if abs(off) < 0.05 else f"{off:+,.1f}%" if abs(off) < 10 else f"{off:+,.0f}%"

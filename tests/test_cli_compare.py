@@ -27,6 +27,14 @@ def test_runs_and_configurations_lie_side_by_side(run: Run, tmp_path: Path) -> N
     assert found["paired"][0]["requests"] == 2000
 
 
+def test_counts_of_few_requests_are_whole(run: Run, tmp_path: Path) -> None:
+    path = written(tmp_path)
+    lines = run("compare", path, path, "--set", "workload.requests=236").out.splitlines()
+    assert [line.split() for line in lines if line.startswith("requests")] == [
+        ["requests", "236", "236"]
+    ]
+
+
 def test_runs_of_one_name_are_told_apart(run: Run, tmp_path: Path) -> None:
     path = written(tmp_path)
     assert run("compare", path, path, "--json").object["runs"] == ["shop", f"shop ({path})"]

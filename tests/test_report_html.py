@@ -277,5 +277,14 @@ def test_a_share_is_not_rounded_to_all_or_nothing(share: float | None, text: str
 
 
 def test_changes_have_a_sign() -> None:
-    ratios = (1.0, 1.5, 0.98, None)
-    assert [change(ratio) for ratio in ratios] == ["±0%", "+50%", "-2.0%", "–"]
+    ratios = (1.0, 1.5, 0.98, 11.0, None)
+    assert [change(ratio) for ratio in ratios] == ["±0%", "+50%", "-2.0%", "+1,000%", "–"]
+
+
+def test_great_changes_are_multiples_and_those_from_next_to_nothing_a_dash() -> None:
+    assert [change(ratio) for ratio in (11.63, 250.0, 1000.0, 1e6)] == [
+        "×11.6",
+        "×250",
+        "×1,000",
+        "–",
+    ]
