@@ -68,6 +68,19 @@ class DemoPlan:
     seed: int
     quiet: bool
 
+    @property
+    def source(self) -> str:
+        """What the interactions go by."""
+        return "generated" if self.interactions is None else self.interactions.resolve().name
+
+    @property
+    def weights(self) -> Path:
+        """The folder of the trained models: for generated interactions that of ``delayline train``,
+        which makes the same ones, and where the shipped configuration looks.
+        """
+        name = "recommender" if self.interactions is None else f"recommender-{self.source}"
+        return self.artifacts / name
+
 
 @dataclass(frozen=True, slots=True)
 class Demo:
@@ -122,18 +135,16 @@ def _clear(folder: Path) -> None:
 def _train(plan: DemoPlan, say: Say) -> tuple[Path, Evaluation]:
     from executors.recommender.train import train_or_reuse
 
-    source = "generated" if plan.interactions is None else plan.interactions.resolve().name
-    out = plan.artifacts / f"recommender-{source}"
-    say(f"train: a four-stage recommender on {source} interactions")
+    say(f"train: a four-stage recommender on {plan.source} interactions")
     with progress("training", 100, quiet=plan.quiet) as advance:
-        result = train_or_reuse(plan.interactions, out, plan.seed, steps(advance))
+        result = train_or_reuse(plan.interactions, plan.weights, plan.seed, steps(advance))
     popular, full = (result.evaluation.of(name) for name in ("popularity", "rerank"))
     done = "weights were there already" if result.reused else f"took {result.elapsed_s:.0f} s"
     say(
         f"train: {done}; NDCG@10 {full.ndcg_10:.3f}, of popularity {popular.ndcg_10:.3f},"
         f" over {result.evaluation.users} held-out interactions"
     )
-    return out, result.evaluation
+    return plan.weights, result.evaluation
 
 
 def _pipeline(plan: DemoPlan, weights: Path, profile: Path) -> Config:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -114,6 +115,27 @@ def test_the_demo_does_the_main_job_and_keeps_all_of_it(
     assert len(latencies_ns(real.log)) == len(real.log.requests)
     tuned = run("simulate", out / "tuned.yaml", "--json").object
     assert tuned["latency_ms"] == predicted.measure().to_json()["latency_ms"]
+
+
+def test_generated_weights_lie_where_the_shipped_pipeline_looks() -> None:
+    plan = demo_module.DemoPlan(
+        interactions=None,
+        trace=None,
+        trace_column=None,
+        folder=Path("runs/demo"),
+        artifacts=Path("artifacts"),
+        run_s=1.0,
+        trials=1,
+        seed=1,
+        quiet=True,
+    )
+    shipped = delayline.load_config(demo_module.PIPELINE)
+    looked = {delayline.knob_value(shipped, f"stages.{s.name}.model.path") for s in shipped.stages}
+    root = demo_module.PIPELINE.parents[1]
+    assert {path.resolve() for path in looked} == {(root / plan.weights).resolve()}
+    assert replace(plan, interactions=Path("data/ml-tiny")).weights == Path(
+        "artifacts/recommender-ml-tiny"
+    )
 
 
 @pytest.mark.parametrize("when", ["as workers start", "as stages are profiled"])
