@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
@@ -20,6 +21,8 @@ from rich.progress import (
 
 _WIDTH_OF_FILES = 110
 """Columns of a table that goes to a file or a pipe."""
+LINE_EVERY_S = 15.0
+"""Least time between two lines that tell of progress where no bar can."""
 
 
 class _Results(Console):
@@ -52,10 +55,26 @@ class Advance(Protocol):
         """So many more steps are done."""
 
 
+class _Lines:
+    """How far long work is, in a line now and then, so that a log shows that it goes on."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+        self._told_s = time.monotonic()
+
+    def tell(self, done: float, of: float | None, note: str) -> None:
+        """A line, unless the last was a moment ago."""
+        now_s = time.monotonic()
+        if now_s - self._told_s >= LINE_EVERY_S:
+            self._told_s = now_s
+            say(f"{self._doing}: {done:.0f} of {of or 0:.0f}" + (f", {note}" if note else ""))
+
+
 @contextmanager
 def progress(doing: str, steps: int, *, quiet: bool = False) -> Iterator[Advance]:
-    """A progress bar on stderr, gone when the block ends; none where stderr is no terminal."""
+    """A progress bar on stderr, gone when the block ends; a line now and then where it is no terminal."""
     console = Console(stderr=True)
+    lines = None if quiet or console.is_terminal else _Lines(doing)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -74,6 +93,8 @@ def progress(doing: str, steps: int, *, quiet: bool = False) -> Iterator[Advance
             bar.update(task, advance=steps, note=note)
             if (done := bar.tasks[0].completed) > (bar.tasks[0].total or 0):
                 bar.update(task, total=done)  # there was more to do than it seemed
+            if lines is not None:
+                lines.tell(bar.tasks[0].completed, bar.tasks[0].total, note)
 
         yield advance
 
