@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from configs.dump import dump_config as dump_config
     from configs.errors import ConfigError as ConfigError
+    from configs.kinds import register as register
     from configs.knob_paths import knob_value as knob_value
     from configs.knob_paths import with_knob as with_knob
     from configs.model import Config as Config
     from delayline.loading import load_config as load_config
+    from delayline.real import brought_up as brought_up
+    from delayline.real import run_real as run_real
     from delayline.runs import read_run as read_run
     from delayline.runs import run_of as run_of
     from delayline.runs import write_run as write_run
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from sim.capacity import capacity_hz as capacity_hz
     from sim.simulate import replications as replications
     from sim.simulate import simulate as simulate
+    from sim.simulate import workload_of as workload_of
 
 _HOMES = {
     "Config": "configs.model",
@@ -41,6 +45,7 @@ _HOMES = {
     "Metrics": "reports.metrics",
     "Run": "reports.run",
     "RunLog": "policies.runlog",
+    "brought_up": "delayline.real",
     "capacity_hz": "sim.capacity",
     "compare": "reports.compare",
     "dump_config": "configs.dump",
@@ -48,11 +53,14 @@ _HOMES = {
     "load_config": "delayline.loading",
     "measure": "reports.metrics",
     "read_run": "delayline.runs",
+    "register": "configs.kinds",
     "replications": "sim.simulate",
     "run_of": "delayline.runs",
+    "run_real": "delayline.real",
     "simulate": "sim.simulate",
     "tune": "delayline.tuning",
     "with_knob": "configs.knob_paths",
+    "workload_of": "sim.simulate",
     "write_run": "delayline.runs",
     "write_tuned": "delayline.tuned",
 }
