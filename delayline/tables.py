@@ -19,7 +19,7 @@ _EXACT = (NONE, "0")
 _OUTCOMES = ("completed", "shed", "expired", "failed")
 
 
-def number(value: float | None) -> str:
+def number(value: int | float | None) -> str:
     """Four digits, whole where it counts something; ``never`` for infinity, a dash for no value."""
     if isinstance(value, int):
         return count(value)
