@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"no real data at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_lines_of_progress() -> Iterator[None]:
+    """What commands print must not hang on how fast the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("delayline.console.LINE_EVERY_S", inf)
+        yield
 
 
 @pytest.fixture
