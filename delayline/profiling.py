@@ -62,3 +62,15 @@ def take_profile(
     profiled = profile_pipeline(executor, workload_at, plan=plan, name=config.name, progress=told)
     save_profile(path, profiled.profile)
     return profiled
+
+
+def take_short_profile(config: Config, executor: Executor, path: Path) -> None:
+    """Like :func:`take_profile`, in seconds: enough to catch how fast the machine is at the moment.
+
+    Raises KeyboardInterrupt where Ctrl-C ends it early.
+    """
+    from executors.profiler import ProfilePlan
+
+    plan = ProfilePlan(holds_ns=(0, 4_000_000), run_s=1.0, saturation_s=0.5)
+    if take_profile(config, executor, path, plan).interrupted:
+        raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""What ``validate --out`` keeps: the profile, a folder of runs for each scenario, and the figures."""
+"""What ``validate --out`` keeps: profiles, a folder of runs for each scenario, and the figures."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ScenarioRecorder:
 
     def add(self, found: Validated) -> None:
         """Keep the next scenario: its runs, then the figures of all so far. Raises RecordsError, OSError."""
-        target = self.folder / f"scenario-{len(self._kept)}"
+        target = scenario_folder(self.folder, len(self._kept))
         try:
             for what in ("real", "predicted", "replayed", "repeat"):
                 write_run(target / what, getattr(found, what))
@@ -52,6 +52,11 @@ class ScenarioRecorder:
             raise
         self._kept.append(found.scenario)
         write(self.folder / FIGURES, Validation(tuple(self._kept)))
+
+
+def scenario_folder(folder: Path, place: int) -> Path:
+    """Where the runs of the scenario at this place go, and the profile that it was predicted from."""
+    return folder / f"scenario-{place}"
 
 
 def _scenarios_in(folder: Path) -> Iterator[Path]:

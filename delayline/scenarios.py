@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from configs.model import Config
 from delayline.errors import CommandError
+from delayline.profiling import with_profile
 from delayline.rates import at_rate
 from delayline.real import Ended, run_real
 from delayline.runs import run_of
@@ -84,6 +86,11 @@ def with_policy(config: Config, policy: Policy) -> Config:
     """The configuration with one policy at every stage."""
     stages = tuple(replace(stage, policy=policy) for stage in config.stages)
     return replace(config, stages=stages)
+
+
+def predicted_from(setting: Setting, profile: Path) -> Setting:
+    """The setting, its service times taken from another profile; its workload stays."""
+    return replace(setting, config=with_profile(setting.config, profile))
 
 
 def validate_one(setting: Setting, executor: Executor) -> Validated:

@@ -163,26 +163,40 @@ class Dispatcher:
         )
 
     def step(self) -> None:
-        """Wait until something is due, apply all that is, decide once, and do what was decided."""
+        """Wait until something is due, apply all that is, decide once, and do what was decided.
+
+        Timers count as of their own time, however late the wait ends: what they decide does not depend on
+        it, and a replay of the run decides the same. What came in meanwhile counts as of now.
+        """
         reports = self._transport.wait(self._next_ns())
         submissions = [self._intake.popleft() for _ in range(len(self._intake))]
-        now_ns = self.now_ns = max(self.now_ns, self._transport.now_ns() - self._origin_ns)
+        now_ns = max(self.now_ns, self._transport.now_ns() - self._origin_ns)
+        self._ring(now_ns)
+        self.now_ns = now_ns
         for submission in submissions:
             self._arrive(now_ns, submission)
         if len(reports) > 1:
             reports.sort(key=self._by_batch)
         for report in reports:
             self._apply(now_ns, report)
-        while self._timers and self._timers[0][0] <= now_ns:
-            at_ns, _, timer = heapq.heappop(self._timers)
-            self.meter.timer_late(now_ns - at_ns)
-            self.scheduler.timer(now_ns, timer)
         if self._cancelled:
             # Before the decision, so that nothing which waits starts on a replica that came free.
             self._carry_out(self.scheduler.close(now_ns, self._cancelled))
         self._carry_out(self.scheduler.decide(now_ns))
         if not self._open and not self._intake and self._stuck:
             self._carry_out(self.scheduler.close(now_ns, HELD_FOR_EVER))
+
+    def _ring(self, now_ns: int) -> None:
+        """Let the timers that are due by now go off, one instant after the other."""
+        while self._timers and self._timers[0][0] <= now_ns:
+            at_ns = self._timers[0][0]
+            self.now_ns = max(self.now_ns, at_ns)
+            while self._timers and self._timers[0][0] == at_ns:
+                timer = heapq.heappop(self._timers)[2]
+                self.meter.timer_late(now_ns - at_ns)
+                self.scheduler.timer(self.now_ns, timer)
+            if not self._cancelled:
+                self._carry_out(self.scheduler.decide(self.now_ns))
 
     @property
     def _stuck(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import simpy
@@ -11,7 +12,7 @@ from configs.model import Config, StageConfig
 from configs.pipeline import Predict, pipeline_of
 from policies.pipeline import Pipeline
 from policies.requests import RequestTable
-from policies.runlog import RunLog
+from policies.runlog import Int64, RunLog
 from policies.scheduler import Scheduler
 from policies.workload import ClosedWorkload, Workload
 from sim.service.base import ServiceModel
@@ -111,12 +112,13 @@ def replications(config: Config, jobs: int = 1) -> Iterator[RunLog]:
 
 def replay(config: Config, log: RunLog) -> RunLog:
     """Simulate the scheduling of a run with the run's own arrivals and batch times: what differs is
-    the driver alone. A batch takes from dispatch to when its end was learnt, by its number.
+    the driver alone.
+
+    A request enters when the scheduler was told of it (a late send counts to its latency, in the run and
+    here), and a batch takes from dispatch to when its end was learnt, by its number.
     """
     requests = log.requests
-    workload = Workload(
-        requests.arrival_ns, requests.deadline_ns, requests.items, requests.priority
-    )
+    workload = Workload(_entries_ns(log), requests.deadline_ns, requests.items, requests.priority)
     pipeline = pipeline_for(config, workload)
     measured = {stage.name: stage.batches for stage in log.stages}
     times: list[ServiceTimes] = []
@@ -125,7 +127,19 @@ def replay(config: Config, log: RunLog) -> RunLog:
         first = (batches.attempt == 1) & ~batches.lost
         times.append(ReplayTimes(batches.finished_ns[first] - batches.dispatched_ns[first]))
     info: dict[str, object] = {"engine": "simpy", "name": config.name, "replay": True}
-    return run(pipeline, times, workload, info=info)
+    replayed = run(pipeline, times, workload, info=info)
+    due = replace(replayed.requests, arrival_ns=requests.arrival_ns)
+    return replace(replayed, requests=due)
+
+
+def _entries_ns(log: RunLog) -> Int64:
+    """When each request entered its first queue; its arrival where it entered none."""
+    entered_ns = log.requests.arrival_ns.copy()
+    for stage in log.stages:
+        if not stage.parents:
+            entered_ns[stage.visits.request] = stage.visits.enqueued_ns
+    # Requests are numbered in order of arrival; a shed one was told of no later than the next.
+    return np.maximum.accumulate(entered_ns)
 
 
 def run(

@@ -27,7 +27,7 @@ ProfileIn = Annotated[
     typer.Option(
         "--profile",
         metavar="FILE",
-        help="Predict from this profile; by default one is taken first.",
+        help="Predict from this profile alone; by default one is taken before each scenario.",
         show_default=False,
     ),
 ]
@@ -45,8 +45,9 @@ def validate(
 
     Each load of `validate.loads` with each hold of `validate.holds` is run twice for real. The first run
     is held against its prediction (simulated from a profile that was taken before), its replay (simulated
-    with the run's own batch times) and its repeat (the second run). --out keeps the profile, the runs and
-    the figures; Ctrl-C keeps the scenarios that are finished.
+    with the run's own batch times) and its repeat (the second run). A machine's speed drifts, so a short
+    profile is taken right before each scenario; --profile FILE predicts from one instead. --out keeps the
+    profiles, the runs and the figures; Ctrl-C keeps the scenarios that are finished.
     """
     config = load_config(config_file, options.as_overrides(sets))
     recorder = _checked(config, profile, out)
@@ -86,24 +87,29 @@ def _scenarios(
     config: Config, profile: Path | None, recorder: ScenarioRecorder | None, quiet: bool
 ) -> Generator[Scenario]:
     """Each scenario when it is finished, and kept. Raises KeyboardInterrupt."""
-    from delayline.profiling import take_profile, with_profile
+    from delayline.profiling import take_profile, take_short_profile, with_profile
     from delayline.real import brought_up
-    from delayline.scenario_records import PROFILE
-    from delayline.scenarios import settings, validate_one
+    from delayline.scenario_records import PROFILE, scenario_folder
+    from delayline.scenarios import predicted_from, settings, validate_one
 
     with TemporaryDirectory() as scratch, brought_up(config, quiet=quiet) as executor:
         if recorder is not None:
             recorder.begin()
+        folder = Path(scratch) if recorder is None else recorder.folder
+        first = profile or folder / PROFILE
         if profile is None:
-            profile = (Path(scratch) if recorder is None else recorder.folder) / PROFILE
             with progress("profiling", 100, quiet=quiet) as advance:
-                taken = take_profile(config, executor, profile, told=shares(advance))
+                taken = take_profile(config, executor, first, told=shares(advance))
             if taken.interrupted:
                 raise KeyboardInterrupt
-        asked = settings(with_profile(config, profile))
+        asked = settings(with_profile(config, first))
         with progress("validating", len(asked), quiet=quiet) as advance:
-            for setting in asked:
+            for place, setting in enumerate(asked):
                 advance(0, setting.name)
+                if profile is None:
+                    latest = scenario_folder(folder, place) / PROFILE
+                    take_short_profile(config, executor, latest)
+                    setting = predicted_from(setting, latest)
                 found = validate_one(setting, executor)
                 if recorder is not None:
                     recorder.add(found)
