@@ -171,7 +171,7 @@ class Dispatcher:
         reports = self._transport.wait(self._next_ns())
         submissions = [self._intake.popleft() for _ in range(len(self._intake))]
         now_ns = max(self.now_ns, self._transport.now_ns() - self._origin_ns)
-        self._ring(now_ns)
+        self._ring_late(now_ns)
         self.now_ns = now_ns
         for submission in submissions:
             self._arrive(now_ns, submission)
@@ -179,6 +179,7 @@ class Dispatcher:
             reports.sort(key=self._by_batch)
         for report in reports:
             self._apply(now_ns, report)
+        self._ring(now_ns, now_ns)
         if self._cancelled:
             # Before the decision, so that nothing which waits starts on a replica that came free.
             self._carry_out(self.scheduler.close(now_ns, self._cancelled))
@@ -186,17 +187,19 @@ class Dispatcher:
         if not self._open and not self._intake and self._stuck:
             self._carry_out(self.scheduler.close(now_ns, HELD_FOR_EVER))
 
-    def _ring(self, now_ns: int) -> None:
-        """Let the timers that are due by now go off, one instant after the other."""
-        while self._timers and self._timers[0][0] <= now_ns:
-            at_ns = self._timers[0][0]
-            self.now_ns = max(self.now_ns, at_ns)
-            while self._timers and self._timers[0][0] == at_ns:
-                timer = heapq.heappop(self._timers)[2]
-                self.meter.timer_late(now_ns - at_ns)
-                self.scheduler.timer(self.now_ns, timer)
+    def _ring_late(self, now_ns: int) -> None:
+        """Let the timers that were due before now go off, one instant after the other."""
+        while self._timers and self._timers[0][0] < now_ns:
+            self.now_ns = max(self.now_ns, self._timers[0][0])
+            self._ring(self._timers[0][0], now_ns)
             if not self._cancelled:
                 self._carry_out(self.scheduler.decide(self.now_ns))
+
+    def _ring(self, due_ns: int, now_ns: int) -> None:
+        while self._timers and self._timers[0][0] <= due_ns:
+            at_ns, _, timer = heapq.heappop(self._timers)
+            self.meter.timer_late(now_ns - at_ns)
+            self.scheduler.timer(self.now_ns, timer)
 
     @property
     def _stuck(self) -> bool:

@@ -117,19 +117,28 @@ def replay(config: Config, log: RunLog) -> RunLog:
     A request enters when the scheduler was told of it (a late send counts to its latency, in the run and
     here), and a batch takes from dispatch to when its end was learnt, by its number.
     """
-    requests = log.requests
-    workload = Workload(_entries_ns(log), requests.deadline_ns, requests.items, requests.priority)
-    pipeline = pipeline_for(config, workload)
+    return replay_pipeline(pipeline_for(config, open_workload(log)), log, config.name)
+
+
+def replay_pipeline(pipeline: Pipeline, log: RunLog, name: str = "") -> RunLog:
+    """See :func:`replay`; exact where no replica was lost and no request dropped."""
+    workload = replace(open_workload(log), arrival_ns=_entries_ns(log))
     measured = {stage.name: stage.batches for stage in log.stages}
     times: list[ServiceTimes] = []
     for stage in pipeline.stages:
         batches = measured[stage.name]
         first = (batches.attempt == 1) & ~batches.lost
         times.append(ReplayTimes(batches.finished_ns[first] - batches.dispatched_ns[first]))
-    info: dict[str, object] = {"engine": "simpy", "name": config.name, "replay": True}
+    info: dict[str, object] = {"engine": "simpy", "name": name, "replay": True}
     replayed = run(pipeline, times, workload, info=info)
-    due = replace(replayed.requests, arrival_ns=requests.arrival_ns)
+    due = replace(replayed.requests, arrival_ns=log.requests.arrival_ns)
     return replace(replayed, requests=due)
+
+
+def open_workload(log: RunLog) -> Workload:
+    """The requests of a run as a workload."""
+    requests = log.requests
+    return Workload(requests.arrival_ns, requests.deadline_ns, requests.items, requests.priority)
 
 
 def _entries_ns(log: RunLog) -> Int64:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -29,6 +29,7 @@ from policies.requests import RequestTable
 from policies.runlog import Outcome, RunLog
 from policies.scheduler import Scheduler
 from reports.invariants import check
+from sim.simulate import replay_pipeline
 from tests.pipeline_strategies import ARRIVALS, OnlyFull, pipelines
 
 WORD = TensorSpec((2,), "int64")
@@ -226,6 +227,25 @@ def test_every_run_keeps_the_invariants(
         assert answer.keys() == right.keys()
         for name, value in answer.items():
             np.testing.assert_array_equal(value, right[name][request])
+
+
+@settings(max_examples=150, deadline=None)
+@given(pipelines(), ARRIVALS, st.integers(0, 2**16))
+def test_a_replay_decides_as_the_run_did(
+    pipeline: Pipeline, arrivals: list[tuple[int, int, int]], seed: int
+) -> None:
+    """Though waits end late and several things are learnt at once."""
+    free = tuple(replace(stage, queue_bound=None) for stage in pipeline.stages)
+    pipeline = replace(pipeline, stages=free, expire=False)
+    log = play(pipeline, arrivals, seed, 0.0).log
+    assume(all(len(stage.batches.batch) for stage in log.stages))
+    replayed = replay_pipeline(pipeline, log)
+    np.testing.assert_array_equal(replayed.requests.outcome, log.requests.outcome)
+    for mine, theirs in zip(replayed.stages, log.stages, strict=True):
+        for column in ("batch", "replica", "requests", "dispatched_ns", "finished_ns"):
+            np.testing.assert_array_equal(
+                getattr(mine.batches, column), getattr(theirs.batches, column)
+            )
 
 
 @settings(max_examples=100, deadline=None)

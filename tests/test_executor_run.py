@@ -23,6 +23,7 @@ from policies.pipeline import Device, Pipeline, Stage
 from policies.runlog import Outcome
 from policies.workload import ClosedWorkload, Workload
 from reports.invariants import check
+from sim.simulate import replay_pipeline
 from tests.executor_models import RAISES, WIDTH, Linear, Unloadable
 
 MS = 1_000_000
@@ -74,6 +75,18 @@ def executor() -> Iterator[Executor]:
 
 def rows(count: int) -> dict[str, np.ndarray[tuple[int, int], np.dtype[np.float32]]]:
     return {"x": np.arange(count * WIDTH, dtype=np.float32).reshape(count, WIDTH)}
+
+
+def test_a_replay_of_a_run_is_that_run(executor: Executor) -> None:
+    """The simulator makes every decision that the executor made: nothing is scheduled in two ways."""
+    log = executor.run(Workload.of(poisson(400, 300))).log
+    replayed = replay_pipeline(executor.pipeline, log)
+    np.testing.assert_array_equal(replayed.requests.ended_ns, log.requests.ended_ns)
+    for mine, theirs in zip(replayed.stages, log.stages, strict=True):
+        for column in ("batch", "replica", "requests", "dispatched_ns", "finished_ns"):
+            np.testing.assert_array_equal(
+                getattr(mine.batches, column), getattr(theirs.batches, column)
+            )
 
 
 def test_every_request_gets_its_own_answer(executor: Executor) -> None:
