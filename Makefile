@@ -34,6 +34,7 @@ fuzz: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.oracles
 
 clean:
 	rm -rf .venv runs artifacts build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -42,9 +42,10 @@ class ModelTimes:
 
     def time_ns(self, batch: int, requests: int, items: int, rested_ns: int) -> int:
         """The model's time with this batch's noise, at the pace after such a rest."""
-        while batch >= len(self._noise):
-            self._noise.frombytes(self._model_noise())
-        time_ns = self._model_ns(self._noise[batch], requests, items)
+        noise = self._noise
+        while batch >= len(noise):
+            noise.frombytes(self._model_noise())
+        time_ns = self._model_ns(noise[batch], requests, items)
         return round(time_ns * self.model.pace(rested_ns)) if self.paced else time_ns
 
     def _model_noise(self) -> bytes:

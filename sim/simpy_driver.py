@@ -147,8 +147,7 @@ class SimpyDriver:
         for command in commands:
             if isinstance(command, StartBatch):
                 stage, batch, replica, requests, items, _ = command
-                ended_ns = self._ended_ns.get((stage, replica), -1) if self._paced else -1
-                rested_ns = now_ns - ended_ns if ended_ns >= 0 else -1
+                rested_ns = self._rested_ns(stage, replica, now_ns) if self._paced else -1
                 timeout = self.env.timeout(
                     self._times[stage](batch, len(requests), items, rested_ns), command
                 )
@@ -164,6 +163,10 @@ class SimpyDriver:
             self.env.timeout(self._alarm_ns - now_ns).callbacks.append(self._on_alarm)
         if source.next_ns == NEVER_NS:
             self._stop_if_over(now_ns)
+
+    def _rested_ns(self, stage: int, replica: int, now_ns: int) -> int:
+        ended_ns = self._ended_ns.get((stage, replica))
+        return -1 if ended_ns is None else now_ns - ended_ns
 
     def _stop_if_over(self, now_ns: int) -> None:
         scheduler = self.scheduler
