@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from configs.model import MOST_PRIORITIES
 from policies.runlog import Int8, Int64
 from policies.workload import ClosedWorkload, Workload
 from sim.arrivals.base import ArrivalProcess
@@ -18,8 +19,6 @@ from sim.streams import stream
 
 Arrivals = ArrivalProcess | Closed
 """The family of kinds that ``workload.arrivals`` names."""
-
-MAX_PRIORITIES = 127
 
 
 def draw_workload(
@@ -84,9 +83,9 @@ def _priorities(weights: Sequence[float], count: int, seed: int, replication: in
     if not weights:
         return np.zeros(count, np.int8)
     total = math.fsum(weights)
-    if min(weights) < 0 or not 0 < total < math.inf or len(weights) > MAX_PRIORITIES:
+    if min(weights) < 0 or not 0 < total < math.inf or len(weights) > MOST_PRIORITIES:
         raise ValueError(
-            f"`priorities` takes up to {MAX_PRIORITIES} weights, none below 0, not all 0; "
+            f"`priorities` takes up to {MOST_PRIORITIES} weights, none below 0, not all 0; "
             f"not {list(weights)}"
         )
     chances = [weight / total for weight in weights]
