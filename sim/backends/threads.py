@@ -1,0 +1,25 @@
+"""Threads of this process: the compiled driver lets go of the interpreter, so they run at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from sim.backends.base import R, T
+
+
+class Threads:
+    """A pool of threads; with one worker, the caller's own."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
+
+    def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        """See :class:`~sim.backends.base.Backend`."""
+        return map(function, tasks) if self._pool is None else self._pool.map(function, tasks)
+
+    def close(self) -> None:
+        """Tasks that have not begun are given up."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
