@@ -77,7 +77,7 @@ def test_arrivals_and_ends_that_coincide(
         ["stages.rank.policy.size=4"],
         ["stages.rank.policy={kind: immediate}"],
         ["stages.rank.service.base=2ms"],
-        ["stages.rank.discipline=edf"],
+        ["workload.deadline=10ms", "stages.rank.discipline=edf"],
         ["stages.rank.queue_bound=100"],
         ["workload.deadline=10ms", "workload.expire=true"],
     ],
