@@ -104,6 +104,34 @@ def _devices(config: Config, stage: StageConfig) -> Iterator[Found]:
             f"names {len(stage.device)} devices for {stage.replicas} replicas;"
             " give one for all or one for each",
         )
+    yield from _mixed(config, stage)
+    for name in stage.service_on:
+        if name not in config.devices:
+            hint = nearest(name, config.devices, called="devices")
+            yield f"stages.{stage.name}.service_on.{name}", f"there is no device `{name}`; {hint}"
+    if stage.service_on and not stage.device:
+        yield where, "is not set; a stage with service_on must name the device that it is on"
+
+
+def _mixed(config: Config, stage: StageConfig) -> Iterator[Found]:
+    """Replicas of one stage are served by one model, and share devices or do not."""
+    where = f"stages.{stage.name}.device"
+    named = list(dict.fromkeys(stage.device))
+    models = [name for name in named if name in stage.service_on]
+    if len(named) > 1 and models:
+        yield (
+            where,
+            f"names {' and '.join(named)}, and service_on has times of its own for {models[0]};"
+            " give all replicas one device",
+        )
+    types = [name for name in named if name in config.devices and config.devices[name].each]
+    if types and len(types) < len(named):
+        other = next(name for name in named if name not in types)
+        yield (
+            where,
+            f"names {types[0]}, of which every replica has its own, and {other}, which is shared;"
+            " give all replicas one or the other",
+        )
 
 
 def _stage(config: Config, stage: StageConfig) -> Iterator[Found]:

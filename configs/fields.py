@@ -90,6 +90,12 @@ def rate(bounds: Bounds) -> Any:
     return Annotated[float, Spelled(units.parse_rate, units.format_rate, schema, bounds)]
 
 
+def price(bounds: Bounds) -> Any:
+    """Float an hour, written as in ``0.6/h``."""
+    schema = {"type": "string", "pattern": units.RATE_PATTERN, "examples": ["0.6/h"]}
+    return Annotated[float, Spelled(units.parse_price, units.format_price, schema, bounds)]
+
+
 def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -131,7 +137,7 @@ FILE = Annotated[
 """A path, made absolute: relative ones count from the folder of the configuration file."""
 
 _UNITLESS = {int: whole_number, float: number}
-_WITH_UNIT = {("duration", int): duration, ("rate", float): rate}
+_WITH_UNIT = {("duration", int): duration, ("rate", float): rate, ("price", float): price}
 
 
 def single(annotation: Any, unit: str | None, bounds: Bounds) -> Any:

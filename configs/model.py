@@ -97,9 +97,25 @@ class DeviceConfig:
     slots: int = knob("batches that it runs at once", default=1, ge=1, le=MOST_REPLICAS)
     cores: tuple[int, ...] | None = knob("CPU cores that its workers run on", default=None, ge=0)
     cuda: int | None = knob("number of the GPU that its workers run on", default=None, ge=0)
+    price_per_hour: float | None = knob(
+        "what a slot of it costs, such as 0.6/h, in any currency", default=None, ge=0
+    )
+    each: bool = knob(
+        "a type rather than one piece: every replica on it has one of its own, shared with nobody",
+        default=False,
+    )
 
     def __post_init__(self) -> None:
-        """A device is cores or a GPU, not both."""
+        """A device is cores or a GPU, not both; a type of device is no piece with slots or a number."""
+        if self.each and self.slots != 1:
+            raise ValueError(
+                f"has each and slots {self.slots}; a replica that has a device of its own uses one"
+                " slot, leave slots out"
+            )
+        if self.each and (self.cores is not None or self.cuda is not None):
+            raise ValueError(
+                "has each and cores or cuda, which name one piece of this machine; keep one of them"
+            )
         if self.cores is not None and self.cuda is not None:
             raise ValueError("has both cores and cuda; give one of them")
         if self.cores is not None:
@@ -142,6 +158,9 @@ class StageConfig:
     service: Annotated[Any, KindOf("service")] = knob(
         "how long a batch takes; a bare duration is deterministic, absent is no time at all"
     )
+    service_on: Mapping[Name, Annotated[Any, KindOf("service")]] = _by_name(
+        "how long a batch takes on a device, where that differs from `service`"
+    )
     policy: Annotated[Policy, KindOf("policy")] = knob("when a batch goes")
     model: Annotated[Any, KindOf("model")] | None = knob("what a real run executes", default=None)
 
@@ -157,6 +176,10 @@ class StageConfig:
         rest = {key: value for key, value in raw.items() if key != "delay"}
         policy = {KIND: "fixed", "delay": raw["delay"]}
         return Full({**rest, "policy": policy}, {("policy", "delay"): ("delay",)})
+
+    def service_here(self) -> Any:
+        """The service model on the device that the stage names."""
+        return self.service_on.get(self.device[0], self.service) if self.device else self.service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,18 +28,25 @@ def pipeline_of(config: Config, predict: Callable[[StageConfig], Predict]) -> Pi
                 max_items=stage.max_items,
                 discipline=stage.discipline,
                 queue_bound=stage.queue_bound,
-                device=stage.device * stage.replicas if len(stage.device) == 1 else stage.device,
+                device=_shared(config, stage),
                 parents=parents[name],
                 branch=branch[name],
             )
         )
     return Pipeline(
         tuple(stages),
-        tuple(Device(name, device.slots) for name, device in config.devices.items()),
+        tuple(Device(name, each.slots) for name, each in config.devices.items() if not each.each),
         expire=config.workload.expire,
         estimate_window_ns=config.estimates.window_ns,
         estimate_weight=config.estimates.weight,
     )
+
+
+def _shared(config: Config, stage: StageConfig) -> tuple[str, ...]:
+    """The shared device of each replica; none where every replica has one of its own."""
+    if any(config.devices[name].each for name in stage.device):
+        return ()
+    return stage.device * stage.replicas if len(stage.device) == 1 else stage.device
 
 
 def branches(parents: dict[str, tuple[str, ...]]) -> dict[str, str]:

@@ -8,18 +8,19 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from configs.units import format_duration, format_rate
+from configs.units import format_duration, format_price, format_rate
 from policies.knobs import UNIT_SUFFIXES, public_name
 
 _SHOW = {
     ("duration", int): format_duration,
     ("rate", float): format_rate,
     ("rate", int): format_rate,
+    ("price", float): format_price,
 }
 
 
 def unit_of(field_name: str) -> str | None:
-    """``duration`` or ``rate`` by the suffix of a field's name; None for a plain number."""
+    """``duration``, ``rate`` or ``price`` by the suffix of a field's name; None for a plain number."""
     return next((u for s, u in UNIT_SUFFIXES.items() if field_name.endswith(s)), None)
 
 

@@ -1,7 +1,7 @@
-"""Durations and rates as people write them: ``2ms``, ``1.5s``, ``800/s``, ``3600/h``.
+"""Durations, rates and prices as people write them: ``2ms``, ``1.5s``, ``800/s``, ``0.6/h``.
 
 Text is read exactly (as a fraction of integers, never through a float): a duration becomes a whole
-number of nanoseconds or an error, a rate becomes the float that is nearest to what was written.
+number of nanoseconds or an error, a rate or a price the float that is nearest to what was written.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ LONGEST_NS = 3650 * UNITS_NS["d"]
 
 HIGHEST_HZ = 1e9
 """Highest rate taken: one in a nanosecond, the resolution of time inside."""
+
+HIGHEST_PER_HOUR = 1e9
+"""Highest price taken."""
 
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
 _TIME_UNIT = r"ns|us|µs|μs|ms|s|min|m|h|d"
@@ -131,6 +134,31 @@ def format_rate(rate_hz: float) -> str:
     if math.isfinite(rate_hz) and rate_hz == int(rate_hz):
         return f"{int(rate_hz)}/s"
     return f"{rate_hz!r}/s"
+
+
+def parse_price(value: object) -> float:
+    """Money an hour in ``value``: text such as ``0.6/h`` or ``14.4/d``, in any currency.
+
+    Raises ValueError for a number without a unit, a negative price, or one above 1e9 an hour.
+    """
+    if not isinstance(value, bool) and isinstance(value, int | float):
+        raise ValueError(f"needs a unit: write {value:g}/h, not {value:g}")
+    found = _match(value, "/") if isinstance(value, str) else None
+    if found is None:
+        hint = _unit_hint(value, "/h") if isinstance(value, str) else ""
+        raise ValueError(f"must be a price such as 0.6/h or 14.4/d, not {_named(value)}{hint}")
+    sign, number, unit = found
+    if sign and number:
+        raise ValueError(f"must not be negative, but is {str(value).strip()}")
+    exact = number * UNITS_NS["h"] / _unit_ns(unit)
+    if exact > HIGHEST_PER_HOUR:
+        raise ValueError(f"must be at most {HIGHEST_PER_HOUR:.0f}/h, not {str(value).strip()}")
+    return float(exact)
+
+
+def format_price(per_hour: float) -> str:
+    """The text an hour that :func:`parse_price` reads as exactly ``per_hour``."""
+    return format_rate(per_hour).removesuffix("/s") + "/h"
 
 
 def _named(value: object) -> str:

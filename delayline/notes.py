@@ -55,4 +55,6 @@ def real_notes(config: Config, log: RunLog, *, profiled: bool) -> Iterator[str]:
 
 def _takes_no_time(config: Config, name: str) -> bool:
     stage = config.stage(name)
-    return bool(stage.service.for_stage(name).expected_ns(stage.max_batch, stage.max_batch) == 0)
+    return bool(
+        stage.service_here().for_stage(name).expected_ns(stage.max_batch, stage.max_batch) == 0
+    )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.model import Config
+from configs.model import Config, StageConfig
 from configs.profile import save_profile
 from delayline.errors import CommandError
 from delayline.rates import at_rate
@@ -27,7 +27,8 @@ REPLICATION = 9_000
 
 def profile_path(config: Config) -> Path:
     """The file that all stages take their service times from. Raises CommandError for none, or two."""
-    paths = {stage.service.path for stage in config.stages if isinstance(stage.service, Profile)}
+    models = [stage.service_here() for stage in config.stages]
+    paths = {model.path for model in models if isinstance(model, Profile)}
     if len(paths) != 1:
         named = " and ".join(map(str, sorted(paths))) or "no profile"
         raise CommandError(
@@ -38,8 +39,14 @@ def profile_path(config: Config) -> Path:
 
 def with_profile(config: Config, path: Path) -> Config:
     """The configuration with every stage's service times taken from a profile."""
-    stages = tuple(replace(stage, service=Profile(path=path)) for stage in config.stages)
-    return replace(config, stages=stages)
+    return replace(config, stages=tuple(_profiled(stage, path) for stage in config.stages))
+
+
+def _profiled(stage: StageConfig, path: Path) -> StageConfig:
+    elsewhere = {
+        name: model for name, model in stage.service_on.items() if name not in stage.device
+    }
+    return replace(stage, service=Profile(path=path), service_on=elsewhere)
 
 
 def take_profile(

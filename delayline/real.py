@@ -68,12 +68,15 @@ def blind_pipeline(config: Config) -> Pipeline:
 def profiles_are_there(config: Config) -> bool:
     """Whether every profile that a stage takes its service times from has been taken."""
     return all(
-        stage.service.path.exists() for stage in config.stages if isinstance(stage.service, Profile)
+        model.path.exists()
+        for stage in config.stages
+        if isinstance(model := stage.service_here(), Profile)
     )
 
 
 def check_profiles(config: Config) -> None:
     """Raises ProfileError for a profile that is there and cannot be used; to be asked before a run."""
     for stage in config.stages:
-        if isinstance(stage.service, Profile) and stage.service.path.exists():
-            stage.service.for_stage(stage.name).expected_ns(1, 1)
+        model = stage.service_here()
+        if isinstance(model, Profile) and model.path.exists():
+            model.for_stage(stage.name).expected_ns(1, 1)

@@ -21,6 +21,7 @@ def placement_of(config: Config) -> Placement:
         {
             name: DevicePlacement(device.cores or (), device.cuda)
             for name, device in config.devices.items()
+            if not device.each
         },
     )
 

@@ -19,14 +19,15 @@ def capacity_hz(config: Config, mean_items: float = 1.0) -> float:
     bound_s: list[float] = []
     device_s: dict[str, float] = dict.fromkeys(config.devices, 0.0)
     for stage in config.stages:
-        model = stage.service.for_stage(stage.name)
+        model = stage.service_here().for_stage(stage.name)
         least_s = _least_s(model, stage.max_batch, stage.max_items, mean_items)
         bound_s.append(least_s / stage.replicas)
         names = stage.device * stage.replicas if len(stage.device) == 1 else stage.device
         for name in names:
             device_s[name] += least_s / len(names)
     for name, busy_s in device_s.items():
-        bound_s.append(busy_s / config.devices[name].slots)
+        if not config.devices[name].each:
+            bound_s.append(busy_s / config.devices[name].slots)
     slowest_s = max(bound_s)
     return 1 / slowest_s if slowest_s > 0 else float("inf")
 

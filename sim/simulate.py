@@ -57,8 +57,8 @@ def simulate(
 
 
 def model_of(config: Config, stage: str) -> ServiceModel:
-    """A stage's service model."""
-    model: ServiceModel = config.stage(stage).service.for_stage(stage)
+    """A stage's service model on its device."""
+    model: ServiceModel = config.stage(stage).service_here().for_stage(stage)
     return model
 
 

@@ -27,7 +27,7 @@ from configs.model import (
 )
 from configs.plain import unit_of
 from configs.spellings import Warmup
-from configs.units import HIGHEST_HZ, LONGEST_NS
+from configs.units import HIGHEST_HZ, HIGHEST_PER_HOUR, LONGEST_NS
 from policies.knobs import Bounds, bounds_of
 from policies.pipeline import Discipline
 
@@ -67,7 +67,8 @@ def typed(annotation: Any, unit: str | None, bounds: Bounds) -> st.SearchStrateg
     if annotation is int:
         return integers(bounds, LONGEST_NS if unit == "duration" else 2**31)
     if annotation is float:
-        return floats(bounds, HIGHEST_HZ if unit == "rate" else 1e6, signed=unit is None)
+        most = {"rate": HIGHEST_HZ, "price": HIGHEST_PER_HOUR}.get(unit or "", 1e6)
+        return floats(bounds, most, signed=unit is None)
     if annotation is str:
         return st.text(min_size=1, max_size=8)
     if annotation is type(None):
@@ -176,6 +177,9 @@ def _stage(
         discipline=draw(st.sampled_from(Discipline)),
         queue_bound=draw(st.none() | st.integers(1, 1000)),
         device=tuple(device),
+        service_on=draw(st.dictionaries(st.sampled_from(device), kind("service"), max_size=2))
+        if device
+        else {},
         after=tuple(draw(subset)) if dag else None,
         keep=draw(st.none() | st.integers(1, 100)),
         service=draw(kind("service")),
@@ -193,5 +197,7 @@ def _mended(config: Config) -> Config:
             stage = dataclasses.replace(stage, policy=default)
         if f"stages.{stage.name}.max_items" in broken:
             stage = dataclasses.replace(stage, max_items=None)
+        if f"stages.{stage.name}.device" in broken:
+            stage = dataclasses.replace(stage, device=(), service_on={})
         stages.append(stage)
     return dataclasses.replace(config, stages=tuple(stages))

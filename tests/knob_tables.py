@@ -141,6 +141,8 @@ def _limit(limit: float, number: type, unit: str | None) -> str:
     value = number(limit)
     if unit == "rate":
         return f"{value:g}/s"
+    if unit == "price":
+        return f"{value:g}/h"
     if unit == "duration":
         return str(plain(value, unit))
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"

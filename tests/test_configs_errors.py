@@ -15,7 +15,7 @@ from configs.yaml_text import parse_yaml
 ARRIVALS = "known: poisson, constant, gamma, mmpp, diurnal, trace, counts, windows, closed"
 STAGE_KEYS = (
     "known: name, replicas, max_batch, max_items, discipline, queue_bound, device, after, keep,"
-    " service, policy, model"
+    " service, service_on, policy, model"
 )
 NAME = "must be a name of at most 64 letters, digits, _ and - that begins with a letter"
 

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 
 from configs.units import (
     HIGHEST_HZ,
+    HIGHEST_PER_HOUR,
     LONGEST_NS,
     UNITS_NS,
     format_duration,
+    format_price,
     format_rate,
     parse_duration,
+    parse_price,
     parse_rate,
 )
 
@@ -158,3 +161,32 @@ def test_what_is_no_rate(found: object, message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         parse_rate(found)
     assert str(caught.value) == message
+
+
+@given(st.floats(0, HIGHEST_PER_HOUR))
+def test_every_price_survives_being_written(per_hour: float) -> None:
+    assert parse_price(format_price(per_hour)) == per_hour
+
+
+@pytest.mark.parametrize(
+    ("text", "per_hour"),
+    [("0.6/h", 0.6), ("14.4/d", 0.6), ("1/min", 60.0), ("0/h", 0.0), (" 2 / h ", 2.0)],
+)
+def test_prices(text: str, per_hour: float) -> None:
+    assert parse_price(text) == per_hour
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.6, "needs a unit: write 0.6/h, not 0.6"),
+        ("0.6", "must be a price such as 0.6/h or 14.4/d, not '0.6'; a number needs a unit: 0.6/h"),
+        ("0.6 EUR/h", "must be a price such as 0.6/h or 14.4/d, not '0.6 EUR/h'"),
+        ("-1/h", "must not be negative, but is -1/h"),
+        ("1e9/s", "must be at most 1000000000/h, not 1e9/s"),
+        (None, "must be a price such as 0.6/h or 14.4/d, not nothing"),
+    ],
+)
+def test_prices_that_are_not_understood(value: object, text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        parse_price(value)
