@@ -71,6 +71,14 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+class Line(dict[Any, Any]):
+    """A mapping that is written in one line, as ``{key: value}``."""
+
+
+def _represent_line(dumper: yaml.SafeDumper, line: Line) -> yaml.MappingNode:
+    return dumper.represent_mapping("tag:yaml.org,2002:map", line, flow_style=True)
+
+
 def _represent_str(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     """PyYAML folds Unicode's own line breaks into spaces unless they are escaped."""
     style = '"' if set(text) & {"\x85", "\u2028", "\u2029"} else None
@@ -78,6 +86,7 @@ def _represent_str(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _represent_str)
+_Dumper.add_representer(Line, _represent_line)
 for _tag, _pattern, _first in _CORE_SCHEMA:
     _firsts = [*_first.replace("\0", ""), *([""] if "\0" in _first else [])]
     for _reader_or_writer in (_Loader, _Dumper):

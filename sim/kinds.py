@@ -25,6 +25,7 @@ from sim.service.exponential import Exponential
 from sim.service.gamma import Gamma as GammaService
 from sim.service.lognormal import Lognormal as LognormalService
 from sim.service.profile import Profile
+from sim.service.published import PublishedTimes
 from sim.service.table import Table
 
 ARRIVALS = (Poisson, Constant, Gamma, Mmpp, Diurnal, Trace, Counts, Windows, Closed)
@@ -38,6 +39,7 @@ SERVICE = (
     Table,
     Empirical,
     Profile,
+    PublishedTimes,
 )
 
 for _family, _classes in (("arrivals", ARRIVALS), ("items", ITEMS), ("service", SERVICE)):

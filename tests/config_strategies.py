@@ -6,7 +6,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -26,10 +26,12 @@ from configs.model import (
     WorkloadConfig,
 )
 from configs.plain import unit_of
+from configs.published import BatchTimes
 from configs.spellings import Warmup
 from configs.units import HIGHEST_HZ, HIGHEST_PER_HOUR, LONGEST_NS
 from policies.knobs import Bounds, bounds_of
 from policies.pipeline import Discipline
+from sim.service.published import PublishedTimes
 
 FOLDER = Path("/conf/of/tests")
 """The folder that configurations of these strategies belong to; it need not exist."""
@@ -44,6 +46,8 @@ def kind(family: str) -> st.SearchStrategy[Any]:
 
 def node(cls: type[Any]) -> st.SearchStrategy[Any]:
     """A dataclass of knobs; drawn again where the class itself refuses the combination."""
+    if cls in _RARELY_TAKEN:
+        return _RARELY_TAKEN[cls]()
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = {
         f.name: typed(hints[f.name], unit_of(f.name), bounds_of(f)) for f in dataclasses.fields(cls)
@@ -89,7 +93,38 @@ def typed(annotation: Any, unit: str | None, bounds: Bounds) -> st.SearchStrateg
         return st.dictionaries(keys, typed(args[1], unit, bounds), min_size=1, max_size=4)
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return st.sampled_from(annotation)
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        return node(annotation)
     raise TypeError(f"no strategy for {annotation}")
+
+
+def _batch_times() -> st.SearchStrategy[BatchTimes]:
+    def rising(times_ns: list[int]) -> BatchTimes:
+        p50, mean, *rest = sorted(times_ns)
+        p90, p95, p99 = (*rest, None, None, None)[:3]
+        return BatchTimes(
+            mean_ns=mean, p50_ns=p50 if rest else None, p90_ns=p90, p95_ns=p95, p99_ns=p99
+        )
+
+    return st.lists(st.integers(1, 10**12), min_size=2, max_size=5).map(rising)
+
+
+def _published() -> st.SearchStrategy[PublishedTimes]:
+    points = st.dictionaries(
+        integers(Bounds("", ge=1), 1000), _batch_times(), min_size=1, max_size=3
+    )
+    inline = st.builds(
+        PublishedTimes, points=points, per=st.sampled_from([None, "request", "item"])
+    )
+    group = st.none() | typed(str, None, Bounds(""))
+    return inline | st.builds(PublishedTimes, path=typed(Path, None, Bounds("")), group=group)
+
+
+_RARELY_TAKEN: dict[type[Any], Callable[[], st.SearchStrategy[Any]]] = {
+    BatchTimes: _batch_times,
+    PublishedTimes: _published,
+}
+"""Classes that refuse most combinations of their knobs: whose own strategies make what they take."""
 
 
 def integers(bounds: Bounds, most: int) -> st.SearchStrategy[int]:

@@ -16,6 +16,7 @@ from scipy import stats
 
 from configs.kinds import kinds
 from configs.profile import ProfileError, ProfileRun, ServiceProfile, save_profile
+from configs.published import BatchTimes
 from policies.runlog import Int64
 from sim import kinds as sim_kinds
 from sim.columns import TraceError
@@ -29,6 +30,7 @@ from sim.service.gamma import Gamma
 from sim.service.lognormal import Lognormal
 from sim.service.measured import Batches, Pace, fit_affine, measure
 from sim.service.profile import Profile
+from sim.service.published import PublishedTimes
 from sim.service.table import Table
 from sim.streams import stream
 
@@ -40,6 +42,12 @@ RANDOM: list[ServiceModel] = [
     Affine(MS, 50 * US, 2 * US, cv=0.3),
     Table({1: MS, 8: 2_100 * US}, cv=0.4),
     Empirical(tuple(range(900 * US, 1_100 * US, 1_117)), block=7),
+    PublishedTimes(
+        points={
+            1: BatchTimes(mean_ns=MS, p50_ns=900 * US, p99_ns=3 * MS),
+            8: BatchTimes(mean_ns=2 * MS, p50_ns=2 * MS, p99_ns=2_100 * US),
+        }
+    ),
 ]
 ALL: list[ServiceModel] = [Deterministic(MS), Affine(MS, 50 * US), Table({4: MS}), *RANDOM]
 
