@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sim.backends.choose import BackendName
+
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="YAML file of the pipeline.", show_default=False)
 ]
@@ -22,7 +24,24 @@ Sets = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no notes.")]
 Jobs = Annotated[
-    int, typer.Option("--jobs", "-j", min=-1, help="Processes to run on; -1 for all cores.")
+    int, typer.Option("--jobs", "-j", min=-1, help="Workers to run on; -1 for all cores.")
+]
+Backend = Annotated[
+    BackendName | None,
+    typer.Option(
+        "--backend",
+        help="Where workers run; threads if the compiled driver runs, else processes.",
+        show_default=False,
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT.",
+        show_default=False,
+    ),
 ]
 Seed = Annotated[
     int | None,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import simpy
@@ -15,6 +17,8 @@ from policies.requests import RequestTable
 from policies.runlog import Int64, RunLog
 from policies.scheduler import Scheduler
 from policies.workload import ClosedWorkload, Workload
+from sim.backends.base import Backend
+from sim.backends.choose import backend_for
 from sim.service.base import ServiceModel
 from sim.service_times import ModelTimes, ReplayTimes, ServiceTimes
 from sim.simpy_driver import SimpyDriver
@@ -96,18 +100,16 @@ def workload_of(config: Config, replication: int = 0) -> AnyWorkload:
     )
 
 
-def replications(config: Config, jobs: int = 1) -> Iterator[RunLog]:
-    """All replications in order, on as many processes as ``jobs`` (-1: all cores)."""
-    if jobs == 1 or config.replications == 1:
-        for replication in range(config.replications):
-            yield simulate(config, replication=replication)
-        return
-    from joblib import Parallel, delayed
+def replications(
+    config: Config, jobs: int = 1, *, backend: Backend | None = None
+) -> Iterator[RunLog]:
+    """All replications in order, on as many workers as ``jobs`` (-1: all cores), or on ``backend``."""
+    with nullcontext(backend) if backend is not None else backend_for(config, jobs) as workers:
+        yield from workers.map(partial(_replication, config), range(config.replications))
 
-    parallel = Parallel(n_jobs=jobs, return_as="generator")
-    yield from parallel(
-        delayed(simulate)(config, replication=number) for number in range(config.replications)
-    )
+
+def _replication(config: Config, number: int) -> RunLog:
+    return simulate(config, replication=number)
 
 
 def replay(config: Config, log: RunLog) -> RunLog:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +22,8 @@ from reports.metrics import Metrics
 from reports.objective import Attainment, attainment, reached_ms
 from reports.replicated import Replicated
 from reports.run import Objective, Run
+from sim.backends.base import Backend
+from sim.backends.choose import backend_for
 
 Replications = Annotated[
     int | None,
@@ -39,6 +39,8 @@ def simulate(
     replications: Replications = None,
     seed: options.Seed = None,
     jobs: options.Jobs = 1,
+    backend: options.Backend = None,
+    address: options.Address = None,
     out: options.Out = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -52,7 +54,8 @@ def simulate(
     given = options.as_overrides(sets, replications=replications, seed=seed)
     config = load_config(config_file, given)
     began_s = time.perf_counter()
-    found = _simulate(config, jobs, out, quiet)
+    with backend_for(config, jobs, backend, address) as workers:
+        found = _simulate(config, workers, out, quiet)
     wall_s = time.perf_counter() - began_s
     if not found.metrics:
         say("interrupted: no replication is finished")
@@ -97,23 +100,16 @@ class _Finished:
         return None if self.objective is None else attainment(self.objective, self.reached)
 
 
-def _simulate(config: Config, jobs: int, out: Path | None, quiet: bool) -> _Finished:
-    recorder = None if out is None else Recorder(out, config.replications)
-    found = _Finished()
-    with warnings.catch_warnings():
-        # After an interrupt, joblib warns of the replications that it gives up: they are meant to be.
-        warnings.filterwarnings("ignore", ".*still being processed", UserWarning)
-        try:
-            with progress("simulating", config.replications, quiet=quiet) as advance:
-                for run in _replications(config, jobs):
-                    found.add(config, run, recorder)
-                    advance()
-        except KeyboardInterrupt:
-            found.interrupted = True
-    return found
-
-
-def _replications(config: Config, jobs: int) -> Iterator[Run]:
+def _simulate(config: Config, workers: Backend, out: Path | None, quiet: bool) -> _Finished:
     from sim.simulate import replications
 
-    return (run_of(config, log) for log in replications(config, jobs))
+    recorder = None if out is None else Recorder(out, config.replications)
+    found = _Finished()
+    try:
+        with progress("simulating", config.replications, quiet=quiet) as advance:
+            for log in replications(config, backend=workers):
+                found.add(config, run_of(config, log), recorder)
+                advance()
+    except KeyboardInterrupt:
+        found.interrupted = True
+    return found

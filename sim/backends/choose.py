@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Literal, get_args
 
-from sim.backends.base import Backend
+from configs.model import Config
+from sim.backends.base import Backend, BackendError
 from sim.backends.processes import Processes
 from sim.backends.threads import Threads
 
@@ -13,15 +14,36 @@ BackendName = Literal["threads", "processes", "ray"]
 
 
 def backend(name: BackendName, jobs: int, address: str | None = None) -> Backend:
-    """The backend of that name on ``jobs`` workers (-1: as many as cores).
+    """The backend of that name on ``jobs`` workers (-1: as many as cores, of the cluster for ray).
 
-    Raises ValueError for an unknown name, or an ``address`` where none is used.
+    Raises BackendError for an unknown name, an ``address`` where none is used, or what
+    :class:`sim.backends.cluster.Cluster` raises.
     """
-    workers = (os.cpu_count() or 1) if jobs < 0 else max(jobs, 1)
     if name != "ray" and address is not None:
-        raise ValueError(f"address is for backend ray; {name} runs on this machine")
+        raise BackendError(f"address is for backend ray; {name} run on this machine")
+    if name == "ray":
+        from sim.backends.cluster import Cluster
+
+        return Cluster(jobs, address)
+    workers = (os.cpu_count() or 1) if jobs < 0 else max(jobs, 1)
     if name == "threads":
         return Threads(workers)
     if name == "processes":
         return Processes(workers)
-    raise ValueError(f"backend must be one of {', '.join(get_args(BackendName))}, not {name!r}")
+    raise BackendError(f"backend must be one of {', '.join(get_args(BackendName))}, not {name!r}")
+
+
+def backend_for(
+    config: Config,  # noqa: ARG001
+    jobs: int,
+    name: BackendName | None = None,
+    address: str | None = None,
+) -> Backend:
+    """The backend of that name, or the one that suits simulations of ``config``.
+
+    An address means ray. Otherwise it is threads where the compiled driver runs, which lets go of the
+    interpreter, and processes where the reference does. Raises BackendError as :func:`backend` does.
+    """
+    if name is None:
+        name = "processes" if address is None else "ray"
+    return backend(name, jobs, address)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
-from sim.backends.base import R, T
+from sim.backends.base import AHEAD, Backend, R, T, in_order
 
 
-class Threads:
+class Threads(Backend):
     """A pool of threads; with one worker, the caller's own."""
 
     def __init__(self, workers: int) -> None:
@@ -17,7 +17,16 @@ class Threads:
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         """See :class:`~sim.backends.base.Backend`."""
-        return map(function, tasks) if self._pool is None else self._pool.map(function, tasks)
+        pool = self._pool
+        if pool is None:
+            return map(function, tasks)
+
+        def give(task: T) -> Future[R]:
+            return pool.submit(function, task)
+
+        return in_order(
+            tasks, AHEAD * self.workers, give=give, take=Future.result, drop=Future.cancel
+        )
 
     def close(self) -> None:
         """Tasks that have not begun are given up."""
