@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
@@ -23,7 +23,7 @@ from configs.units import UNITS_NS, format_duration
 from configs.yaml_text import Line, dump_yaml, read_yaml
 from policies.knobs import Bounds, knob
 
-FORMAT = "delayline-published/1"
+FORMAT: Final = "delayline-published/1"
 PERCENTILES = (50, 90, 95, 99)
 """The percentiles that a table may print."""
 Per = Literal["request", "item"]

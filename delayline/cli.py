@@ -15,6 +15,7 @@ import typer
 
 from delayline.commands.compare import compare
 from delayline.commands.demo import demo
+from delayline.commands.import_profile import import_profile
 from delayline.commands.profile import profile
 from delayline.commands.report import report
 from delayline.commands.run import run
@@ -34,7 +35,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, simulate, tune, train, profile, run, validate, compare, report, schema):
+for _command in (
+    demo,
+    simulate,
+    tune,
+    train,
+    profile,
+    import_profile,
+    run,
+    validate,
+    compare,
+    report,
+    schema,
+):
     app.command()(_command)
 
 

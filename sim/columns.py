@@ -1,12 +1,18 @@
-"""Columns of recorded data: csv, csv.gz or parquet files read by column, with errors that say where."""
+"""Columns of recorded data: csv, csv.gz or parquet files read by column, with errors that say where.
+
+Lines that begin with ``#`` before a csv file's header are comments.
+"""
 
 from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +25,14 @@ if TYPE_CHECKING:
     import pyarrow
 
 Float64 = NDArray[np.float64]
+
+UNITS = {"_ns": 1, "_us": 1_000, "_ms": 1_000_000, "_s": 1_000_000_000}
+"""How the name of a column of times ends, and the nanoseconds in that unit."""
+
+
+def unit_ns(column: str) -> int | None:
+    """Nanoseconds in the unit that a column's name ends in; None without one."""
+    return next((unit for end, unit in UNITS.items() if column.endswith(end)), None)
 
 
 class TraceError(ValueError):
@@ -40,7 +54,8 @@ def _read(path: Path, columns: tuple[str, ...], modified_ns: int, size: int) -> 
         options = pyarrow.csv.ConvertOptions(
             include_columns=list(columns), strings_can_be_null=True
         )
-        return pyarrow.csv.read_csv(path, convert_options=options)
+        skipped = pyarrow.csv.ReadOptions(skip_rows=len(comments(path)))
+        return pyarrow.csv.read_csv(path, read_options=skipped, convert_options=options)
     except (pyarrow.ArrowException, OSError) as error:
         raise TraceError(f"{path} cannot be read: {error}") from error
 
@@ -55,10 +70,30 @@ def column_names(path: Path) -> tuple[str, ...]:
     try:
         if path.suffix == ".parquet":
             return tuple(pyarrow.parquet.read_schema(path).names)
-        with pyarrow.csv.open_csv(path) as reader:
+        skipped = pyarrow.csv.ReadOptions(skip_rows=len(comments(path)))
+        with pyarrow.csv.open_csv(path, read_options=skipped) as reader:
             return tuple(reader.schema.names)
     except (pyarrow.ArrowException, OSError) as error:
         raise TraceError(f"{path} cannot be read: {error}") from error
+
+
+def comments(path: Path) -> tuple[str, ...]:
+    """The lines before the header that begin with ``#``, without it; a parquet file has none."""
+    if path.suffix == ".parquet":
+        return ()
+    with _opened(path) as file:
+        lines = (line.decode("utf-8-sig", errors="replace") for line in file)
+        return tuple(line[1:].strip() for line in takewhile(lambda line: line[:1] == "#", lines))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Iterable[bytes]]:
+    """A text file, compressed or not. Raises OSError for one that is damaged too."""
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        try:
+            yield file
+        except (EOFError, zlib.error) as error:
+            raise OSError(f"it is damaged ({error})") from error
 
 
 def _require(path: Path, columns: Sequence[str], present: Sequence[str]) -> None:
@@ -98,9 +133,9 @@ def fail(path: Path, row: int, column: str, what: str) -> TraceError:
 
 
 def _line(path: Path, row: int) -> int:
-    """The 1-based line of a data row: the header and blank lines count as lines, not as rows."""
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-        seen = -1
+    """The 1-based line of a data row: comments, the header and blank lines are no rows."""
+    with _opened(path) as file:
+        seen = -1 - len(comments(path))
         for number, line in enumerate(file, 1):
             seen += bool(line.strip())
             if seen > row:

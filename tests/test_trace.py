@@ -20,7 +20,7 @@ from sim.arrivals.base import NS_PER_S
 from sim.arrivals.counts import Counts
 from sim.arrivals.trace import Trace
 from sim.arrivals.windows import Windows, _gamma, _weibull
-from sim.columns import TraceError
+from sim.columns import TraceError, column_names, comments
 from sim.items.column import Column
 from sim.streams import stream
 from sim.workload import draw_workload
@@ -113,6 +113,23 @@ def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
     assert len(times(Trace(path, "t"))) == 3
 
 
+@pytest.mark.parametrize("name", ["trace.csv", "trace.csv.gz"])
+def test_lines_before_the_header_may_be_comments(tmp_path: Path, name: str) -> None:
+    text = "# recorded in May\n#CC0, by us\nt\n0\n2\n"
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    assert times(Trace(path, "t")).tolist() == [0, 2_000_000_000]
+    assert comments(path) == ("recorded in May", "CC0, by us")
+
+
+@pytest.mark.parametrize("length", [6, 20, 40])
+def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "trace.csv.gz"
+    path.write_bytes(gzip.compress(b"# recorded in May\nt\n0\n2\n")[:length])
+    with pytest.raises(TraceError, match=r"trace.csv.gz cannot be read"):
+        column_names(path)
+
+
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
@@ -121,6 +138,7 @@ def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
             "line 4, column t: earlier than the row before it, one of 2",
         ),
         (("t,s", "0,1", "", ",1", "3,1"), "line 4, column t: the value is missing"),
+        (("# c", "# c", "t,s", "0,1", ",1"), "line 5, column t: the value is missing"),
         (("t,s", "2024-01-01 00:00:00,1", "n/a,1"), "line 3, column t: the value is missing"),
         (("t", "2024-01-01 00:00:00", "noon"), "line 3, column t: 'noon' is not a timestamp"),
         (("t", "1", "inf"), "line 3, column t: inf is no finite number"),

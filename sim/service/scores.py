@@ -32,7 +32,7 @@ STEEPEST = 3.0
 _SCORES = np.arange(-REACH * PER_SCORE, REACH * PER_SCORE + 1) / PER_SCORE
 
 
-def times_by_score(mean: float, percentiles: Mapping[float, float]) -> Float64:
+def times_by_score(mean: float, percentiles: Mapping[int, float]) -> Float64:
     """Times at scores from -REACH to REACH in steps of 1/PER_SCORE, whose mean is ``mean``.
 
     ``percentiles`` are ascending in both key and value. Raises ValueError where no distribution of this
