@@ -17,8 +17,8 @@ from policies.contract import Policy
 from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.workload import Workload
-from reports.metrics import latencies_ns
 from reports.run import Run
+from reports.totals import latencies_ns
 from reports.validation import Sample, Scenario
 from sim.capacity import capacity_hz
 from sim.simulate import replay, simulate

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.runlog import Int64, RunLog
-from reports.metrics import counted_requests
 from reports.percentiles import NS_PER_MS, percentile
+from reports.totals import counted_requests
 from reports.waits import merge_by_request, visit_times
 
 PARTS = ("merge", "hold", "wait", "service")

@@ -11,9 +11,10 @@ import numpy as np
 
 from policies.runlog import Int64
 from reports.confidence import Estimate, by_batch_means
-from reports.metrics import Metrics, StageMetrics, counted_requests, latencies_ns
+from reports.metrics import Metrics, StageMetrics
 from reports.percentiles import NS_PER_MS, percentile
 from reports.run import Run
+from reports.totals import counted_requests, latencies_ns
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ from enum import Enum
 from math import isinf
 
 from reports.breakdown import PARTS, Breakdown
-from reports.metrics import Metrics, latencies_ns
+from reports.metrics import Metrics
 from reports.numbers import figure, percent
 from reports.objective import reached_ms
 from reports.percentiles import NS_PER_MS
 from reports.run import Objective, Run
+from reports.totals import latencies_ns
 from reports.validation import SOURCES, ErrorSummary, Validation
 
 _PART_WORDS = {

@@ -22,10 +22,11 @@ from reports.figures import validation as validation_figures
 from reports.figures.style import with_prefix
 from reports.headline import Headline, headline, validation_headline
 from reports.invariants import check
-from reports.metrics import Metrics, latencies_ns
+from reports.metrics import Metrics
 from reports.percentiles import NS_PER_MS
 from reports.run import Run
 from reports.timeline import timeline
+from reports.totals import latencies_ns
 from reports.validation import Sample, Validation
 
 

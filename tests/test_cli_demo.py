@@ -16,7 +16,7 @@ import delayline
 from delayline import demo as demo_module
 from delayline.cli import main
 from reports.invariants import check
-from reports.metrics import latencies_ns
+from reports.totals import latencies_ns
 from tests.command_line import Run, runner
 
 USERS, FILMS, RATINGS = 50, 400, 30

@@ -6,7 +6,9 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,9 +27,10 @@ from policies.runlog import (
 )
 from reports import definitions
 from reports.freetime import free_time
-from reports.metrics import Metrics, latencies_ns, measure
+from reports.metrics import Metrics, measure
 from reports.percentiles import STATISTICS, Distribution, percentile, percentiles
 from reports.steps import mean_level, overlap_ns, union
+from reports.totals import latencies_ns, totals
 from reports.waits import merge_by_request, visit_times
 from tests.run_maker import batch_log, chain, diamond
 
@@ -153,7 +156,16 @@ def test_metrics_of_a_run_by_hand() -> None:
     assert only.utilization == pytest.approx(25 / 40)
     assert found.devices[0].utilization == pytest.approx(25 / 40)
     assert found.cost.busy_seconds == pytest.approx(25e-9)
+    assert found.cost.busy_seconds_per_1000 == pytest.approx(1000 * 25e-9 / 3)
     assert found.cost.replica_seconds_per_1000 == pytest.approx(1000 * 40e-9 / 3)
+
+
+def test_totals_are_told_without_a_look_at_the_visits() -> None:
+    log = one_replica()
+    nothing: Any = None
+    told = totals(replace(log, stages=tuple(replace(each, visits=nothing) for each in log.stages)))
+    assert told.latency == measure(log).latency
+    assert told.stages[0].utilization == pytest.approx(25 / 40)
 
 
 def test_goodput_counts_answers_within_the_objective() -> None:

@@ -18,10 +18,10 @@ from reports.breakdown import PARTS, breakdowns
 from reports.figures import latency as latency_figures
 from reports.figures.style import Sheet, end_labels, with_prefix
 from reports.headline import State, headline, validation_headline
-from reports.metrics import latencies_ns
 from reports.numbers import change, figure, percent
 from reports.run import Objective, Run
 from reports.timeline import timeline
+from reports.totals import latencies_ns
 from reports.validation import Sample, Scenario, Validation
 from tests.run_maker import Maker, MakerStage, arrivals, chain, diamond
 

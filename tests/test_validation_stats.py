@@ -12,9 +12,9 @@ import pytest
 from reports import validation
 from reports.compare import compare
 from reports.confidence import by_batch_means, over_replications
-from reports.metrics import latencies_ns
 from reports.percentiles import percentile
 from reports.run import Run
+from reports.totals import latencies_ns
 from reports.validation import Sample, Scenario, Validation, error_pct
 from tests.run_maker import chain, diamond
 
