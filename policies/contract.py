@@ -139,22 +139,53 @@ class Policy(ABC):
 class RulePolicy(Policy):
     """A policy whose decision is a static scalar function, so that an engine may compile it.
 
-    ``rule(view, now_ns, state, ...)`` returns an :data:`Answer` and uses arithmetic on numbers only.
-    Its further parameters are knobs: fields of the same names.
+    ``rule(view, now_ns, state, ...)`` returns an :data:`Answer`. ``tick_rule(view, now_ns, state, ...)``
+    and ``observe_rule(view, now_ns, state, requests, service_ns, ...)``, where there are any, are
+    :meth:`on_tick` and :meth:`observe`. All use arithmetic on numbers that fit 64 bits, and may call
+    functions of modules that do the same. Their further parameters are knobs: fields of the same names,
+    of type int, float, bool or tuple[int, ...].
     """
 
     rule: ClassVar[Callable[..., Answer]]
+    tick_rule: ClassVar[Callable[..., None] | None] = None
+    observe_rule: ClassVar[Callable[..., None] | None] = None
 
     def decide(self, view: View, now_ns: int, state: State) -> Decision:
         """The rule's answer as a value."""
         requests, until_ns, size = self.rule(view, now_ns, state, **knob_values(self, self.rule))
         return Dispatch(requests) if requests else Hold(until_ns, size)
 
+    def on_tick(self, view: View, now_ns: int, state: State) -> None:
+        """As ``tick_rule`` says."""
+        if self.tick_rule is not None:
+            self.tick_rule(view, now_ns, state, **knob_values(self, self.tick_rule))
+
+    def observe(
+        self, view: View, now_ns: int, state: State, requests: int, service_ns: int
+    ) -> None:
+        """As ``observe_rule`` says."""
+        rule = self.observe_rule
+        if rule is not None:
+            rule(view, now_ns, state, requests, service_ns, **knob_values(self, rule))
+
+    @classmethod
+    def decides_by_rules(cls) -> bool:
+        """Whether the rules are all that there is to it: no method of this class is overridden."""
+        methods = ("decide", "on_tick", "observe")
+        return all(getattr(cls, name) is getattr(RulePolicy, name) for name in methods)
+
+
+def observes(policy: Policy) -> bool:
+    """Whether a policy wants to be told of finished batches."""
+    if isinstance(policy, RulePolicy) and type(policy).observe is RulePolicy.observe:
+        return policy.observe_rule is not None
+    return type(policy).observe is not Policy.observe
+
 
 @functools.cache
 def knob_parameters(rule: Callable[..., object]) -> tuple[str, ...]:
     """Names of the knobs that a rule takes, in its order."""
-    given = {"view", "now_ns", "state"}
+    given = {"view", "now_ns", "state", "requests", "service_ns"}
     return tuple(name for name in inspect.signature(rule).parameters if name not in given)
 
 

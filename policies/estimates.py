@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_NS_PER_S = 1_000_000_000
+_NS_PER_S = 1e9
 
 
 class Estimates:
@@ -55,7 +55,7 @@ class Estimates:
         weight = 1.0 if self._first else self._weight
         self._first = False
         for stage, up in enumerate(replicas):
-            rate_hz = self._entered[stage] * _NS_PER_S / self.window_ns
+            rate_hz = self._entered[stage] * (_NS_PER_S / self.window_ns)
             load = self._busy_ns[stage] / (self.window_ns * up) if up else 0.0
             self.rate_hz[stage] += weight * (rate_hz - self.rate_hz[stage])
             self.load[stage] += weight * (load - self.load[stage])

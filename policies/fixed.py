@@ -37,11 +37,16 @@ class Fixed(RulePolicy):
         size: int,
     ) -> Answer:
         """Equation: send iff waiting >= size, or now >= oldest + delay, or the batch is full."""
-        target = size if size > 0 else view.max_batch
-        until_ns = view.oldest_enqueued_ns + delay_ns
-        if view.waiting >= target or view.sendable < view.waiting or now_ns >= until_ns:
-            return view.sendable, 0, 0
-        return 0, until_ns, target
+        return held(view, now_ns, delay_ns, size)
+
+
+def held(view: View, now_ns: int, delay_ns: int, size: int) -> Answer:
+    """The answer of a fixed hold, for other rules that come down to one."""
+    target = size if size > 0 else view.max_batch
+    until_ns = view.oldest_enqueued_ns + delay_ns
+    if view.waiting >= target or view.sendable < view.waiting or now_ns >= until_ns:
+        return view.sendable, 0, 0
+    return 0, until_ns, target
 
 
 def check_size(size: int, max_batch: int) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from policies.contract import Answer, Reads, RulePolicy, State, View, knob_values
-from policies.fixed import Fixed, check_size
+from policies.contract import Answer, Reads, RulePolicy, State, View
+from policies.fixed import check_size, held
 from policies.knobs import knob
 
 
@@ -53,13 +53,10 @@ class LoadAdaptive(RulePolicy):
         """The rule's interval."""
         return self.interval_ns
 
-    def on_tick(self, view: View, now_ns: int, state: State) -> None:  # noqa: ARG002
-        """One step up or down."""
-        self.tick(view, state, **knob_values(self, self.tick))
-
     @staticmethod
-    def tick(
+    def tick_rule(
         view: View,
+        now_ns: int,
         state: State,
         step_ns: int,
         threshold: float,
@@ -75,4 +72,4 @@ class LoadAdaptive(RulePolicy):
     @staticmethod
     def rule(view: View, now_ns: int, state: State, size: int) -> Answer:
         """A fixed hold of the present delay."""
-        return Fixed.rule(view, now_ns, state, delay_ns=state[0], size=size)
+        return held(view, now_ns, state[0], size)

@@ -5,8 +5,10 @@ Arrays are by column. Request ids are 0 to n-1 in order of arrival.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +71,18 @@ class BatchLog:
     """The replica died under this attempt."""
 
 
+class Visits(Protocol):
+    """The columns of a :class:`VisitLog`, there already or put together when they are asked for."""
+
+    @property
+    def request(self) -> Int64: ...  # noqa: D102
+    @property
+    def enqueued_ns(self) -> Int64: ...  # noqa: D102
+    @property
+    def row(self) -> Int64: ...  # noqa: D102
+    def made(self) -> VisitLog: ...  # noqa: D102
+
+
 @dataclass(frozen=True, slots=True)
 class VisitLog:
     """One row for each request that entered a stage's queue.
@@ -81,6 +95,44 @@ class VisitLog:
     request: Int64
     enqueued_ns: Int64
     row: Int64
+
+    def made(self) -> VisitLog:
+        """Itself: all columns are there."""
+        return self
+
+
+class DeferredVisits:
+    """The visits of a stage, put together anew whenever a column is asked for: they may be many times
+    as large as all the rest of a log, and most who simulate never look at them.
+    """
+
+    __slots__ = ("_make", "_stage")
+
+    def __init__(self, make: Callable[[int], VisitLog], stage: int) -> None:
+        self._make, self._stage = make, stage
+
+    def made(self) -> VisitLog:
+        """All columns at once."""
+        return self._make(self._stage)
+
+    @property
+    def request(self) -> Int64:
+        """See :class:`VisitLog`."""
+        return self.made().request
+
+    @property
+    def enqueued_ns(self) -> Int64:
+        """See :class:`VisitLog`."""
+        return self.made().enqueued_ns
+
+    @property
+    def row(self) -> Int64:
+        """See :class:`VisitLog`."""
+        return self.made().row
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        made = self.made()
+        return VisitLog, (made.request, made.enqueued_ns, made.row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +148,7 @@ class StageLog:
     """Name of the parallel branch that the stage lies on; empty on the trunk."""
     parents: tuple[str, ...]
     batches: BatchLog
-    visits: VisitLog
+    visits: Visits
     down: tuple[tuple[int, int, int], ...] = ()
     """(replica, from_ns, to_ns) for each spell in which a replica was lost."""
 

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from typing import Any
 
 from policies import alarms, flow
 from policies.board import Board
 from policies.commands import Command, Complete, Drop, SetTimer, StartBatch
-from policies.contract import NEVER_NS, NO_SIZE, View
+from policies.contract import NEVER_NS, NO_SIZE, Answer, Policy, View
 from policies.pipeline import Pipeline
 from policies.queues import AT_ARRIVAL
 from policies.requests import RequestTable
@@ -33,11 +34,24 @@ from policies.stage_state import UNABLE, Retry, StageState
 class PolicyError(Exception):
     """A policy gave an answer that makes no sense; says which, what it saw and what it said."""
 
-    def __init__(self, stage: StageState, view: View, now_ns: int, problem: str) -> None:
+    def __init__(self, stage: str, policy: Policy, view: View, now_ns: int, answer: Answer) -> None:
+        self.parts = (stage, policy, view, now_ns, answer)
         super().__init__(
-            f"stage {stage.spec.name}: policy {type(stage.policy).__name__} {problem}"
-            f" (now_ns={now_ns}, policy={stage.policy}, view={view})"
+            f"stage {stage}: the rule of policy {type(policy).__name__} {_problem(view, now_ns, answer)}"
+            f" (now_ns={now_ns}, policy={policy}, view={view}, answer={answer})"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PolicyError, self.parts
+
+
+def _problem(view: View, now_ns: int, answer: Answer) -> str:
+    count, until_ns, size = answer
+    if count:
+        return f"dispatched {count} requests, where 1 to {view.sendable} can be sent"
+    if until_ns <= now_ns:
+        return f"held until {until_ns}, which is not after now"
+    return f"held for {size} requests, where {view.waiting} wait already"
 
 
 class Scheduler(Board):
@@ -205,7 +219,9 @@ class Scheduler(Board):
                 self._hold(here, view, now_ns, until_ns, size)
                 return
             if not 0 < count <= view.sendable:
-                raise PolicyError(here, view, now_ns, f"dispatched {count} requests")
+                raise PolicyError(
+                    here.spec.name, here.policy, view, now_ns, (count, until_ns, size)
+                )
             self._start(here, now_ns, count)
         here.wake_size = UNABLE
         here.wake_ns = NEVER_NS
@@ -218,10 +234,8 @@ class Scheduler(Board):
             self.out.append(SetTimer(NEVER_NS, here.index, 1))
 
     def _hold(self, here: StageState, view: View, now_ns: int, until_ns: int, size: int) -> None:
-        if until_ns <= now_ns:
-            raise PolicyError(here, view, now_ns, f"held until {until_ns}, which is not after now")
-        if size <= here.waiting:
-            raise PolicyError(here, view, now_ns, f"held for {size} requests, which wait already")
+        if until_ns <= now_ns or size <= here.waiting:
+            raise PolicyError(here.spec.name, here.policy, view, now_ns, (0, until_ns, size))
         if until_ns != here.wake_ns or size != here.wake_size:
             here.wake_ns = until_ns
             here.wake_size = size

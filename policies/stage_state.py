@@ -6,7 +6,7 @@ from collections import deque
 from typing import NamedTuple
 
 from policies.commands import StartBatch
-from policies.contract import NEVER_NS, NO_SIZE, Policy, Reads, View, asker
+from policies.contract import NEVER_NS, NO_SIZE, Policy, Reads, View, asker, observes
 from policies.journal import StageJournal
 from policies.pipeline import Stage
 from policies.queues import queue_for
@@ -95,7 +95,7 @@ class StageState:
         self.policy = policy
         self.ask = asker(policy)
         self.state = policy.initial_state()
-        self.observes = type(policy).observe is not Policy.observe
+        self.observes = observes(policy)
         self.reads_estimates = Reads.ESTIMATES in policy.reads
         self.reads_deadlines = Reads.DEADLINES in policy.reads
         self.reads_next_idle = Reads.NEXT_IDLE in policy.reads

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 from numpy.random import Generator
 
 from policies.runlog import Int64
-from sim.service.base import ServiceModel
+from sim.service.base import Float64, ServiceModel
+from sim.service.forms import Form, Given
 
 _BLOCK = 1024
 
@@ -23,6 +25,19 @@ class ServiceTimes(Protocol):
         """Nanoseconds for batch number ``batch`` of so many requests and items, on a replica that has
         been idle for so long since its last (-1 if there was none).
         """
+        ...
+
+
+@runtime_checkable
+class Tabulated(ServiceTimes, Protocol):
+    """Service times that the compiled driver may take, as tables and numbers drawn ahead."""
+
+    def form(self, largest: int) -> Form | None:
+        """How a time follows from a batch's number, requests (up to ``largest``) and items."""
+        ...
+
+    def draws(self, count: int) -> Float64:
+        """The noise of the first ``count`` batches."""
         ...
 
 
@@ -47,6 +62,17 @@ class ModelTimes:
             noise.frombytes(self._model_noise())
         time_ns = self._model_ns(noise[batch], requests, items)
         return round(time_ns * self.model.pace(rested_ns)) if self.paced else time_ns
+
+    def form(self, largest: int) -> Form | None:
+        """The model's."""
+        return self.model.form(largest)
+
+    def draws(self, count: int) -> Float64:
+        """The first so many, drawn if they were not yet."""
+        missing = count - len(self._noise)
+        if missing > 0:
+            self._noise.frombytes(self.model.draw(self._rng, missing).tobytes())
+        return np.frombuffer(self._noise, np.float64)[:count].copy()
 
     def _model_noise(self) -> bytes:
         return self.model.draw(self._rng, _BLOCK).tobytes()
@@ -76,3 +102,11 @@ class ReplayTimes:
     ) -> int:
         """The measured time of the batch with this number, whatever its size is now."""
         return int(self._times_ns[batch % len(self._times_ns)])
+
+    def form(self, largest: int) -> Form:  # noqa: ARG002
+        """The times as they are."""
+        return Given()
+
+    def draws(self, count: int) -> Float64:
+        """The measured times, over and over."""
+        return np.resize(np.array(self._times_ns, np.float64), count)

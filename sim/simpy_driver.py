@@ -170,9 +170,12 @@ class SimpyDriver:
 
     def _stop_if_over(self, now_ns: int) -> None:
         scheduler = self.scheduler
-        if scheduler.ended < self._source.total and scheduler.idle:
+        over = scheduler.ended >= self._source.total
+        if not over and scheduler.idle:
+            # Clients of a closed loop that wait for an answer for ever send no more either.
             scheduler.close(
                 now_ns, "held for ever: its policy set no time, and no request is to come"
             )
-        if scheduler.ended >= self._source.total and not self.done.triggered:
+            over = True
+        if over and not self.done.triggered:
             self.done.succeed()

@@ -1,4 +1,4 @@
-"""Simulate a pipeline on the reference driver: from a configuration, or from the parts."""
+"""Simulate a pipeline: from a configuration, or from the parts; on either driver."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import simpy
@@ -27,8 +28,13 @@ from sim.streams import stream
 from sim.workload import draw_workload
 
 AnyWorkload = Workload | ClosedWorkload
+Engine = Literal["auto", "simpy", "compiled"]
 Beside = Callable[[simpy.Environment, SimpyDriver], None]
 """Called before the run: may start SimPy processes of its own beside the pipeline."""
+
+
+class EngineError(ValueError):
+    """The compiled driver was asked for, and cannot run the pipeline."""
 
 
 def simulate(
@@ -37,27 +43,31 @@ def simulate(
     replication: int = 0,
     workload: AnyWorkload | None = None,
     beside: Beside | None = None,
+    engine: Engine = "auto",
 ) -> RunLog:
     """One replication of a configuration. Its random numbers depend on the seed, the replication and
     the names of the parts, so that two settings of one pipeline meet the same arrivals and the same
-    noise. ``workload`` replaces the configured one.
+    noise. ``workload`` replaces the configured one. See :func:`run` for ``engine``.
     """
     if workload is None:
         workload = workload_of(config, replication)
     pipeline = pipeline_for(config, workload)
-    times = [
+    times = _times(config, pipeline, replication)
+    info: dict[str, object] = {
+        "name": config.name,
+        "seed": config.seed,
+        "replication": replication,
+    }
+    return run(pipeline, times, workload, info=info, beside=beside, engine=engine)
+
+
+def _times(config: Config, pipeline: Pipeline, replication: int) -> list[ModelTimes]:
+    return [
         ModelTimes(
             model_of(config, stage.name), stream(config.seed, replication, f"service.{stage.name}")
         )
         for stage in pipeline.stages
     ]
-    info: dict[str, object] = {
-        "engine": "simpy",
-        "name": config.name,
-        "seed": config.seed,
-        "replication": replication,
-    }
-    return run(pipeline, times, workload, info=info, beside=beside)
 
 
 def model_of(config: Config, stage: str) -> ServiceModel:
@@ -131,7 +141,7 @@ def replay_pipeline(pipeline: Pipeline, log: RunLog, name: str = "") -> RunLog:
         batches = measured[stage.name]
         first = (batches.attempt == 1) & ~batches.lost
         times.append(ReplayTimes(batches.finished_ns[first] - batches.dispatched_ns[first]))
-    info: dict[str, object] = {"engine": "simpy", "name": name, "replay": True}
+    info: dict[str, object] = {"name": name, "replay": True}
     replayed = run(pipeline, times, workload, info=info)
     due = replace(replayed.requests, arrival_ns=log.requests.arrival_ns)
     return replace(replayed, requests=due)
@@ -160,15 +170,57 @@ def run(
     *,
     info: dict[str, object] | None = None,
     beside: Beside | None = None,
+    engine: Engine = "auto",
 ) -> RunLog:
-    """Run a pipeline until every request has ended; ``times`` has one entry a stage, in order."""
+    """Run a pipeline until every request has ended; ``times`` has one entry a stage, in order.
+
+    ``engine`` is the driver: ``compiled`` where every part of the pipeline compiles, ``simpy`` for all
+    that there is, ``auto`` for the first that can. Both give the same log, whose ``info`` says which ran
+    and why. Raises EngineError where the compiled one is asked for and cannot.
+    """
+    why = _obstacle(pipeline, times, workload, beside, engine)
+    if why is None:
+        from sim.compiled import engine as compiled
+
+        told = {**(info or {}), "engine": "compiled", "engine_reason": "every part compiles"}
+        if engine == "compiled":
+            told["engine_reason"] = "asked for"
+        return compiled.run(pipeline, times, workload, told)  # type: ignore[arg-type]
+    if engine == "compiled":
+        raise EngineError(f"engine compiled cannot run this: {why}; leave engine out, or use simpy")
     env = simpy.Environment(0)
     scheduler, source = _source(pipeline, workload)
     driver = SimpyDriver(env, scheduler, times, source)
     if beside is not None:
         beside(env, driver)
     driver.run()
-    return scheduler.log(int(env.now), info)
+    told = {**(info or {}), "engine": "simpy", "engine_reason": why}
+    return scheduler.log(int(env.now), told)
+
+
+def engine_for(config: Config) -> tuple[Engine, str]:
+    """The driver that ``auto`` takes for a configuration, and why."""
+    workload = Workload.of(np.zeros(1, np.int64))
+    pipeline = pipeline_for(config, workload)
+    why = _obstacle(pipeline, _times(config, pipeline, 0), workload, None, "auto")
+    return ("compiled", "every part compiles") if why is None else ("simpy", why)
+
+
+def _obstacle(
+    pipeline: Pipeline,
+    times: Sequence[ServiceTimes],
+    workload: AnyWorkload,
+    beside: Beside | None,
+    engine: Engine,
+) -> str | None:
+    """Why the reference driver is to run; None where the compiled one can."""
+    if engine == "simpy":
+        return "asked for"
+    if beside is not None:
+        return "a process runs beside the pipeline"
+    from sim.compiled.engine import obstacle
+
+    return obstacle(pipeline, times, len(workload))
 
 
 def _source(pipeline: Pipeline, workload: AnyWorkload) -> tuple[Scheduler, Source]:

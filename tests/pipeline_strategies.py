@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from hypothesis import strategies as st
 
-from policies.contract import NEVER_NS, Decision, Dispatch, Hold, Policy, State, View
+from policies.contract import NEVER_NS, Answer, Policy, RulePolicy, State, View
 from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.load_adaptive import LoadAdaptive
@@ -17,30 +17,74 @@ from policies.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
-class OnlyFull(Policy):
+class OnlyFull(RulePolicy):
     """Sends full batches and nothing else: the rest of a run is held for ever."""
 
     kind: ClassVar[str] = "test-only-full"
 
-    def decide(self, view: View, now_ns: int, state: State) -> Decision:
+    @staticmethod
+    def rule(view: View, now_ns: int, state: State) -> Answer:
         if view.waiting >= view.max_batch or view.sendable < view.waiting:
-            return Dispatch(view.sendable)
-        return Hold(NEVER_NS, view.max_batch)
+            return view.sendable, 0, 0
+        return 0, NEVER_NS, view.max_batch
 
 
 @dataclass(frozen=True, slots=True)
-class ByDeadline(Policy):
+class ByDeadline(RulePolicy):
     """Reads every part of the view: holds until the earliest deadline less the predicted service."""
 
     kind: ClassVar[str] = "test-by-deadline"
 
-    def decide(self, view: View, now_ns: int, state: State) -> Decision:
+    @staticmethod
+    def rule(view: View, now_ns: int, state: State) -> Answer:
         slack_ns = view.service_ns[view.sendable]
         until_ns = min(view.earliest_deadline_ns, view.oldest_enqueued_ns + 40) - slack_ns
         crowded = view.load > 0.9 or view.next_idle_ns <= now_ns + 5
         if now_ns >= until_ns or crowded or view.sendable == view.max_batch:
-            return Dispatch(view.sendable)
-        return Hold(until_ns, max(view.max_batch, view.waiting + 1))
+            return view.sendable, 0, 0
+        return 0, until_ns, max(view.max_batch, view.waiting + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Learning(RulePolicy):
+    """Remembers what it did and saw, ticks, and sends sometimes less than it might."""
+
+    kind: ClassVar[str] = "test-learning"
+
+    every_ns: int = 17
+    weights: tuple[int, ...] = (3, 1, 2)
+    eager: bool = False
+    share: float = 0.5
+
+    def initial_state(self) -> list[int]:
+        return [0, 0, 0]
+
+    @property
+    def tick_ns(self) -> int:
+        return self.every_ns
+
+    @staticmethod
+    def tick_rule(view: View, now_ns: int, state: State, share: float) -> None:
+        state[0] += view.waiting + view.idle_replicas + int(view.load * 10 > share)
+
+    @staticmethod
+    def observe_rule(
+        view: View, now_ns: int, state: State, requests: int, service_ns: int, eager: bool
+    ) -> None:
+        state[1] += service_ns - requests * view.replicas + view.waiting_items
+        if eager:
+            state[1] -= view.last_dispatch_ns
+
+    @staticmethod
+    def rule(
+        view: View, now_ns: int, state: State, weights: tuple[int, ...], eager: bool
+    ) -> Answer:
+        weight = weights[state[2] % len(weights)]
+        until_ns = view.idle_since_ns + weight + (state[0] + state[1]) % 13
+        if eager or now_ns >= until_ns or view.sendable < view.waiting:
+            state[2] += 1
+            return max(1, view.sendable - weight), 0, 0
+        return 0, until_ns, view.waiting + weight
 
 
 POLICIES = st.one_of(
@@ -48,6 +92,7 @@ POLICIES = st.one_of(
     st.just(OnlyFull()),
     st.just(ByDeadline()),
     st.builds(Fixed, delay_ns=st.integers(0, 60)),
+    st.builds(Learning, eager=st.booleans(), share=st.floats(0, 9)),
     st.just(LoadAdaptive(initial_ns=10, step_ns=5, interval_ns=20, max_ns=50)),
 )
 

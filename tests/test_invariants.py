@@ -34,7 +34,7 @@ def with_batches(log: RunLog, index: int, **columns: object) -> RunLog:
 
 def with_visits(log: RunLog, index: int, **columns: object) -> RunLog:
     stage = log.stages[index]
-    changed = replace(stage, visits=replace(stage.visits, **columns))  # type: ignore[arg-type]
+    changed = replace(stage, visits=replace(stage.visits.made(), **columns))  # type: ignore[arg-type]
     return replace(log, stages=(*log.stages[:index], changed, *log.stages[index + 1 :]))
 
 

@@ -96,10 +96,10 @@ def test_a_hold_sets_one_timer_and_is_not_asked_about_before() -> None:
 @pytest.mark.parametrize(
     ("decision", "problem"),
     [
-        (Dispatch(3), "dispatched 3 requests"),
-        (Dispatch(-1), "dispatched -1 requests"),
+        (Dispatch(3), "dispatched 3 requests, where 1 to 2 can be sent"),
+        (Dispatch(-1), "dispatched -1 requests, where 1 to 2 can be sent"),
         (Hold(7), "held until 7, which is not after now"),
-        (Hold(9, 2), "held for 2 requests, which wait already"),
+        (Hold(9, 2), "held for 2 requests, where 2 wait already"),
     ],
 )
 def test_nonsense_stops_with_policy_view_and_answer(decision: Decision, problem: str) -> None:
@@ -114,7 +114,8 @@ def test_nonsense_stops_with_policy_view_and_answer(decision: Decision, problem:
     driven.arrive(7, 2)
     with pytest.raises(PolicyError) as caught:
         driven.decide(7)
-    assert str(caught.value).startswith(f"stage rank: policy Nonsense {problem} (now_ns=7, policy=")
+    start = f"stage rank: the rule of policy Nonsense {problem} (now_ns=7, policy="
+    assert str(caught.value).startswith(start)
     assert "view=View(waiting=2, sendable=2," in str(caught.value)
 
 

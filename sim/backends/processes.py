@@ -1,4 +1,4 @@
-"""Processes of this machine: for the reference driver, which is Python and holds the interpreter."""
+"""Processes of this machine: for the reference driver, since Python threads share one interpreter."""
 
 from __future__ import annotations
 

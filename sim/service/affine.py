@@ -8,11 +8,11 @@ from typing import ClassVar
 from numpy.random import Generator
 
 from policies.knobs import knob
-from sim.service.base import LONGEST_NS, Float64, ServiceModel, lognormal_noise
+from sim.service.base import LONGEST_NS, Float64, ScaledModel, lognormal_noise
 
 
 @dataclass(frozen=True, slots=True)
-class Affine(ServiceModel):
+class Affine(ScaledModel):
     """The mean is base + per_request * requests + per_item * items; noise multiplies it.
 
     Fits measured inference times well: Inoue, "Queueing analysis of GPU-based inference servers with
@@ -30,11 +30,16 @@ class Affine(ServiceModel):
         """The mean."""
         return self.base_ns + self.per_request_ns * requests + self.per_item_ns * items
 
+    @property
+    def per_item(self) -> float:
+        """As the knob says."""
+        return float(self.per_item_ns)
+
+    @property
+    def noisy(self) -> bool:
+        """Not where it does not vary."""
+        return self.cv > 0
+
     def draw(self, rng: Generator, count: int) -> Float64:
         """Lognormal of mean 1."""
         return lognormal_noise(rng, count, self.cv)
-
-    def time_ns(self, noise: float, requests: int, items: int) -> int:
-        """The mean times the noise."""
-        mean_ns = self.base_ns + self.per_request_ns * requests + self.per_item_ns * items
-        return int(mean_ns * noise + 0.5)

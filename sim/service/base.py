@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from sim.service.forms import Form
 
 Float64 = NDArray[np.float64]
 
@@ -51,9 +54,42 @@ class ServiceModel(ABC):
         """
         return 1.0
 
+    def form(self, largest: int) -> Form | None:  # noqa: ARG002
+        """:meth:`time_ns` as tables, for batches of up to ``largest`` requests; None where it has no
+        such form.
+        """
+        return None
+
     def for_stage(self, stage: str) -> Self:  # noqa: ARG002
         """The model as the stage of that name uses it."""
         return self
+
+
+class ScaledModel(ServiceModel):
+    """A model whose noise multiplies the mean, which may grow with the requests in any way and with the
+    items in proportion.
+    """
+
+    @property
+    def per_item(self) -> float:
+        """Nanoseconds that each item adds."""
+        return 0.0
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the noise is ever other than 1."""
+        return True
+
+    def time_ns(self, noise: float, requests: int, items: int) -> int:
+        """The mean times the noise, to the nearest nanosecond."""
+        return int(self.expected_ns(requests, items) * noise + 0.5)
+
+    def form(self, largest: int) -> Form:
+        """The mean by size."""
+        from sim.service.forms import ByMean
+
+        means = np.array([self.expected_ns(size, 0) for size in range(largest + 1)], np.float64)
+        return ByMean(means, self.per_item, self.noisy)
 
 
 def lognormal_noise(rng: Generator, count: int, cv: float) -> Float64:

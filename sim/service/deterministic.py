@@ -9,11 +9,11 @@ import numpy as np
 from numpy.random import Generator
 
 from policies.knobs import knob
-from sim.service.base import LONGEST_NS, Float64, ServiceModel
+from sim.service.base import LONGEST_NS, Float64, ScaledModel
 
 
 @dataclass(frozen=True, slots=True)
-class Deterministic(ServiceModel):
+class Deterministic(ScaledModel):
     """Every batch takes ``mean``, whatever its size."""
 
     kind: ClassVar[str] = "deterministic"
@@ -24,10 +24,11 @@ class Deterministic(ServiceModel):
         """The time."""
         return float(self.mean_ns)
 
+    @property
+    def noisy(self) -> bool:
+        """Never."""
+        return False
+
     def draw(self, rng: Generator, count: int) -> Float64:  # noqa: ARG002
         """All 1; draws nothing."""
         return np.ones(count)
-
-    def time_ns(self, noise: float, requests: int, items: int) -> int:  # noqa: ARG002
-        """The time."""
-        return self.mean_ns

@@ -14,6 +14,7 @@ from policies.knobs import knob
 from policies.runlog import Int64
 from sim.columns import TraceError, counts, fail, numbers, read_table
 from sim.service.base import LONGEST_NS, Float64, ServiceModel
+from sim.service.forms import Form
 from sim.service.measured import AffineMean, Batches, Measured, Pace, measure
 
 _UNIT_NS = {"_ns": 1, "_us": 1_000, "_ms": 1_000_000, "_s": 1_000_000_000}
@@ -61,6 +62,10 @@ class Empirical(ServiceModel):
     def time_ns(self, noise: float, requests: int, items: int) -> int:
         """The sample at this rank."""
         return self._measured.time_ns(noise, requests, items)
+
+    def form(self, largest: int) -> Form:  # noqa: ARG002
+        """The samples by size."""
+        return self._measured.form()
 
     def _unit_ns(self) -> int | None:
         ends = (unit for end, unit in _UNIT_NS.items() if self.column.endswith(end))

@@ -8,11 +8,11 @@ from typing import ClassVar
 from numpy.random import Generator
 
 from policies.knobs import knob
-from sim.service.base import LONGEST_NS, Float64, ServiceModel
+from sim.service.base import LONGEST_NS, Float64, ScaledModel
 
 
 @dataclass(frozen=True, slots=True)
-class Exponential(ServiceModel):
+class Exponential(ScaledModel):
     """The time is exponential, whatever the batch's size."""
 
     kind: ClassVar[str] = "exponential"
@@ -26,7 +26,3 @@ class Exponential(ServiceModel):
     def draw(self, rng: Generator, count: int) -> Float64:
         """Exponential of mean 1."""
         return rng.standard_exponential(count)
-
-    def time_ns(self, noise: float, requests: int, items: int) -> int:  # noqa: ARG002
-        """The mean times the noise."""
-        return int(self.mean_ns * noise + 0.5)

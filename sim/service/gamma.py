@@ -8,11 +8,11 @@ from typing import ClassVar
 from numpy.random import Generator
 
 from policies.knobs import knob
-from sim.service.base import LONGEST_NS, Float64, ServiceModel
+from sim.service.base import LONGEST_NS, Float64, ScaledModel
 
 
 @dataclass(frozen=True, slots=True)
-class Gamma(ServiceModel):
+class Gamma(ScaledModel):
     """The time is Gamma of shape 1/cv^2, whatever the batch's size; Erlang k has cv = 1/sqrt(k)."""
 
     kind: ClassVar[str] = "gamma"
@@ -28,7 +28,3 @@ class Gamma(ServiceModel):
         """Gamma of mean 1."""
         variance = self.cv**2
         return rng.standard_gamma(1 / variance, count) * variance
-
-    def time_ns(self, noise: float, requests: int, items: int) -> int:  # noqa: ARG002
-        """The mean times the noise."""
-        return int(self.mean_ns * noise + 0.5)

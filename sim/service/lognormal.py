@@ -8,11 +8,11 @@ from typing import ClassVar
 from numpy.random import Generator
 
 from policies.knobs import knob
-from sim.service.base import LONGEST_NS, Float64, ServiceModel, lognormal_noise
+from sim.service.base import LONGEST_NS, Float64, ScaledModel, lognormal_noise
 
 
 @dataclass(frozen=True, slots=True)
-class Lognormal(ServiceModel):
+class Lognormal(ScaledModel):
     """The time is lognormal, whatever the batch's size."""
 
     kind: ClassVar[str] = "lognormal"
@@ -24,10 +24,11 @@ class Lognormal(ServiceModel):
         """The mean."""
         return float(self.mean_ns)
 
+    @property
+    def noisy(self) -> bool:
+        """Not where it does not vary."""
+        return self.cv > 0
+
     def draw(self, rng: Generator, count: int) -> Float64:
         """Lognormal of mean 1."""
         return lognormal_noise(rng, count, self.cv)
-
-    def time_ns(self, noise: float, requests: int, items: int) -> int:  # noqa: ARG002
-        """The mean times the noise."""
-        return int(self.mean_ns * noise + 0.5)

@@ -25,6 +25,7 @@ from numpy.random import Generator
 from policies.runlog import Int64
 from sim.service.base import Float64
 from sim.service.blocks import Blocks
+from sim.service.forms import ByRank
 
 MIN_IN_BIN = 50
 """Batches that a distribution of its own takes; sizes seen less often are put together."""
@@ -97,6 +98,19 @@ class Measured:
         if weight:
             ratio += weight * (_quantile(self.ratios[high], rank) - ratio)
         return int(self._affine(requests, items) * ratio + 0.5)
+
+    def form(self) -> ByRank:
+        """Its tables, as the compiled driver takes them."""
+        mean = self.mean
+        return ByRank(
+            mean.base_ns,
+            mean.per_request_ns,
+            mean.per_item_ns,
+            tuple(self._places),
+            self.ratios,
+            self.pace.logs,
+            self.pace.factors,
+        )
 
     def _affine(self, requests: int, items: int) -> float:
         mean = self.mean

@@ -13,6 +13,7 @@ from numpy.random import Generator
 from configs.profile import ProfileError, load_profile
 from policies.knobs import knob
 from sim.service.base import Float64, ServiceModel
+from sim.service.forms import Form
 from sim.service.measured import Batches, Measured, measure
 
 
@@ -47,6 +48,10 @@ class Profile(ServiceModel):
     def time_ns(self, noise: float, requests: int, items: int) -> int:
         """The measured time at this rank."""
         return self._measured.time_ns(noise, requests, items)
+
+    def form(self, largest: int) -> Form:  # noqa: ARG002
+        """The measured times by size."""
+        return self._measured.form()
 
     @property
     def paced(self) -> bool:

@@ -49,6 +49,10 @@ class PublishedTimes(ServiceModel):
             raise ValueError("`per` belongs to `points`; the file says what its sizes count")
         if self.points and min(self.points) < 1:
             raise ValueError(f"`points` takes batch sizes from 1 on, not {min(self.points)}")
+        if self.path is None:
+            _ = (
+                self._scored
+            )  # what does not go together is told with its place in the configuration
 
     def expected_ns(self, requests: int, items: int) -> float:
         """The mean printed, or between two that are."""

@@ -11,11 +11,11 @@ from typing import ClassVar
 from numpy.random import Generator
 
 from policies.knobs import knob
-from sim.service.base import LONGEST_NS, Float64, ServiceModel, lognormal_noise
+from sim.service.base import LONGEST_NS, Float64, ScaledModel, lognormal_noise
 
 
 @dataclass(frozen=True)
-class Table(ServiceModel):
+class Table(ScaledModel):
     """The mean is linear between measured sizes, flat below the smallest, and beyond the largest goes
     on as between the last two (never downwards); noise multiplies it.
     """
@@ -40,13 +40,14 @@ class Table(ServiceModel):
             return times[0]
         return times[at] + slopes[at] * (requests - sizes[at])
 
+    @property
+    def noisy(self) -> bool:
+        """Not where it does not vary."""
+        return self.cv > 0
+
     def draw(self, rng: Generator, count: int) -> Float64:
         """Lognormal of mean 1."""
         return lognormal_noise(rng, count, self.cv)
-
-    def time_ns(self, noise: float, requests: int, items: int) -> int:
-        """The mean times the noise."""
-        return int(self.expected_ns(requests, items) * noise + 0.5)
 
     def __hash__(self) -> int:
         return hash((tuple(sorted(self.points_ns.items())), self.cv))

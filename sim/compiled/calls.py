@@ -1,0 +1,54 @@
+"""Calls of rules by address: numba's own way of calling, to a function that is known at run time only.
+
+numba has function pointers as values, but types a tuple of them anew in every call of the loop and calls
+them experimental. An address in an array costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import types
+from numba.core import cgutils
+from numba.core.typing.templates import Signature
+from numba.extending import intrinsic
+
+from sim.compiled.layout import ASK, OBSERVE, TICK
+
+
+def address_of(compiled: Callable[..., Any]) -> int:
+    """Where a function compiled for one signature lies; it must be kept for as long as it is called."""
+    (result,) = compiled.overloads.values()  # type: ignore[attr-defined]
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+
+
+def _caller(callee: Signature) -> Any:
+    """A function from (address, tuple of arguments) to what the function there returns; exceptions
+    pass through.
+    """
+
+    @intrinsic
+    def call(typing_context: Any, address: Any, arguments: Any) -> Any:  # noqa: ARG001
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+            convention = context.call_conv
+            function = convention.get_function_type(callee.return_type, callee.args)
+            status, result = convention.call_function(
+                builder,
+                builder.inttoptr(args[0], function.as_pointer()),
+                callee.return_type,
+                callee.args,
+                cgutils.unpack_tuple(builder, args[1]),
+            )
+            with cgutils.if_unlikely(builder, status.is_error):
+                convention.return_status_propagate(builder, status)
+            return result
+
+        return callee.return_type(types.int64, types.Tuple(callee.args)), generate
+
+    return call
+
+
+ask = _caller(ASK)
+tick = _caller(TICK)
+observe = _caller(OBSERVE)

@@ -1,0 +1,210 @@
+"""The arrays that the compiled driver works on, by name, and their types as numba knows them.
+
+Everything that is one number a stage is a field of a record, everything else a flat array into which the
+stage's record holds an offset (``..._at``) and a length (``..._n``). Request ids are 0 to n - 1 in order
+of arrival; a stage is its index, in topological order.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import from_dtype, types
+
+from policies.contract import NEVER_NS, NO_SIZE, View
+
+NEVER = NEVER_NS
+UNABLE = NEVER_NS
+"""As ``wake_size``: no batch could start. Sizes of holds are cut to NO_SIZE, so that none is this."""
+MOST_SIZE = NO_SIZE
+
+FIFO, EDF, PRIORITY = 0, 1, 2
+LEVELS = 256
+"""Places for the levels of a priority queue: every int8."""
+MOST_STAGES = 62
+"""Stages to be asked are the bits of one word."""
+
+BY_MEAN, BY_RANK, GIVEN = 0, 1, 2
+"""How a stage's batches get their time: mean by size times noise, quantile at a rank, or as told."""
+
+OVER, MORE, NONSENSE = 0, 1, 2
+"""Why the loop returned: the run is over; tables are full and must grow; a rule's answer makes no sense."""
+
+FULL, LATE, EXPIRED, FOREVER = 0, 1, 2, 3
+"""Why a request was dropped: queue full, past its deadline on entry, in the queue; held for ever."""
+
+
+def _record(ints: str, floats: str = "") -> np.dtype[np.void]:
+    fields: list[Any] = [(name, np.int64) for name in ints.split()]
+    fields += [(name, np.float64) for name in floats.split()]
+    return np.dtype(fields)
+
+
+RUN = _record(
+    "now_ns requests cursor total ended dropped dirty heap_n forked sinks expire together unit_items"
+    " deadline_mask closed clients sent think_n deadline_after_ns expiry_at finite short"
+    " estimates ticking ends_ns window_ns first paced answer_stage answer_n answer_until_ns answer_size",
+    "weight",
+)
+"""Scalars of the run."""
+
+STAGE = _record(
+    # What changes.
+    "waiting waiting_items head tail newest oldest idle_n idle_since_ns last_dispatch_ns wake_size wake_ns"
+    " batches sent_n left_n next_tick_ns entered busy_ns"
+    # What is set: the stage,
+    " replicas max_batch max_items queue_bound discipline linked implicit guarded is_root parents"
+    " always_ready plain reads_estimates reads_deadlines reads_next_idle"
+    # its rules,
+    " ask tick observe tick_ns"
+    # its service times,
+    " form noisy paced ranks_at places_n pace_at pace_n mean_at"
+    # and where its parts lie.
+    " replica_at word_at word_n predict_at state_at state_n ints_at ints_n floats_at floats_n"
+    " child_at child_n device_at device_n entered_at link_at level_at missing_at",
+    "rate_hz load pipeline_load per_item_ns base_ns per_request_ns",
+)
+"""A stage. ``ask``, ``tick`` and ``observe`` are addresses, 0 where there is none; ``newest`` and ``oldest``
+are the ends of the order of entry in a linked queue.
+"""
+
+REPLICA = _record("batch first requests dispatched_ns ended_ns on_device")
+"""A replica; ``batch`` is -1 while it runs none, ``on_device`` -1 where it shares none."""
+
+BATCH = np.dtype(
+    [
+        ("dispatched_ns", np.int64),
+        ("finished_ns", np.int64),
+        ("requests", np.int32),
+        ("replica", np.int32),
+        ("items", np.int64),
+    ]
+)
+EVENT = _record("at_ns code")
+"""An entry of a heap: ordered by time, then by code."""
+
+
+class Board(NamedTuple):
+    """All arrays of a run. 2-dimensional ones have a row a stage."""
+
+    run: Any
+    """RUN, one"""
+    stages: Any
+    """STAGE"""
+    replicas: Any
+    """REPLICA, stage by stage"""
+    batches: Any
+    """BATCH (stages, capacity)"""
+    heap: Any
+    """EVENT: running batches by end; the code is stage and batch number"""
+    thinking: Any
+    """EVENT: clients of a closed loop by when they will send; the code numbers the thought"""
+    words: Any
+    """int64: bits of the idle replicas"""
+    free: Any
+    """int64: free slots by device"""
+    idle_on: Any
+    """int64 (stages, devices): idle replicas of a stage on a device"""
+    devices: Any
+    """int64: the devices of each stage, each once"""
+    children: Any
+    """int64: the children of each stage"""
+    arrival_ns: Any
+    deadline_ns: Any
+    """int64 by request; one element where all have the same"""
+    items: Any
+    priority: Any
+    asked_items: Any
+    """int64: in a closed loop, items by the number of the thought"""
+    asked_priority: Any
+    """int8: likewise"""
+    think_ns: Any
+    by_deadline: Any
+    """int32: requests in order of deadline; empty where ids are in that order"""
+    moved_ns: Any
+    """int64: when a request entered the queue that it is in, by ``entered_at`` + request; in the end,
+    when it ended, by request"""
+    outcome: Any
+    """int8 by request"""
+    why: Any
+    """int16 by request: reason code * 64 + stage"""
+    sent: Any
+    """int32 (stages, requests): requests in order of dispatch, followed by those that wait where the
+    queue is not linked"""
+    left: Any
+    """int32 (stages, requests or 0): requests that left a linked queue without being sent"""
+    links: Any
+    """int32 (4, linked requests): next and previous in order of service, then of entry; -2: not here"""
+    levels: Any
+    """int32: the last request of each level in a priority queue"""
+    missing: Any
+    """int16: at each join, parents that are done with a request"""
+    sinks_done: Any
+    """int16 by request"""
+    scratch: Any
+    """int32 (2, requests)"""
+    noise: Any
+    """float64 (stages, capacity)"""
+    mean_ns: Any
+    """float64: by requests in a batch, from 0"""
+    ranks: Any
+    """float64: what batches timed by rank need, see ``sim.compiled.service``"""
+    predict_ns: Any
+    """int64: the view's prediction, by requests in a batch"""
+    state: Any
+    """int64: what the policies remember"""
+    ints: Any
+    """int64: knobs"""
+    floats: Any
+    """float64: knobs"""
+    seen: Any
+    """int64 (12,): the view of which a rule made nonsense"""
+
+
+def _array(dtype: Any, dims: int = 1) -> types.Array:
+    return types.Array(dtype, dims, "C")
+
+
+_I64, _I32, _I16, _I8 = types.int64, types.int32, types.int16, types.int8
+_F64 = types.float64
+_INTS = _array(_I64)
+_FLOATS = _array(_F64)
+
+_TYPES: dict[str, types.Type] = {
+    "run": _array(from_dtype(RUN)),
+    "stages": _array(from_dtype(STAGE)),
+    "replicas": _array(from_dtype(REPLICA)),
+    "batches": _array(from_dtype(BATCH), 2),
+    "heap": _array(from_dtype(EVENT)),
+    "thinking": _array(from_dtype(EVENT)),
+    "idle_on": _array(_I64, 2),
+    "priority": _array(_I8),
+    "asked_priority": _array(_I8),
+    "by_deadline": _array(_I32),
+    "outcome": _array(_I8),
+    "why": _array(_I16),
+    "sent": _array(_I32, 2),
+    "left": _array(_I32, 2),
+    "links": _array(_I32, 2),
+    "levels": _array(_I32),
+    "missing": _array(_I16),
+    "sinks_done": _array(_I16),
+    "scratch": _array(_I32, 2),
+    "noise": _array(_F64, 2),
+    "mean_ns": _FLOATS,
+    "ranks": _FLOATS,
+    "floats": _FLOATS,
+}
+ARRAYS = {name: _TYPES.get(name, _INTS) for name in Board._fields}
+"""The type of each array."""
+
+VIEW = types.NamedTuple((_I64,) * 11 + (_F64,) * 3 + (_INTS,), View)
+ASK = types.UniTuple(_I64, 3)(VIEW, _I64, _INTS, _INTS, _FLOATS)
+"""(view, now_ns, state, integer knobs, float knobs) to an answer."""
+TICK = _I64(VIEW, _I64, _INTS, _INTS, _FLOATS)
+"""The same to 0."""
+OBSERVE = _I64(VIEW, _I64, _INTS, _I64, _I64, _INTS, _FLOATS)
+"""(view, now_ns, state, requests, service_ns, integer knobs, float knobs) to 0."""
+LOOP = _I64(_I64)
+"""The loop over events: address of the board's table to OVER, MORE or NONSENSE."""

@@ -1,0 +1,168 @@
+"""A policy's rules as machine code: one function pointer each, of the same type for all policies.
+
+Knobs come as arrays of integers and of floats, so that a rule is compiled once for its class and not for
+each of its settings. Functions of modules that a rule calls are compiled with it.
+"""
+
+from __future__ import annotations
+
+import functools
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+from typing import Any
+
+from policies.contract import Policy, RulePolicy, knob_parameters
+from sim.compiled.cache import digest_of, kept
+from sim.compiled.calls import address_of
+from sim.compiled.jit import called
+from sim.compiled.layout import ASK, OBSERVE, TICK
+
+_GIVEN = {"ask": "view, now_ns, state", "tick": "view, now_ns, state"}
+_GIVEN["observe"] = "view, now_ns, state, requests, service_ns"
+_SIGNATURES = {"ask": ASK, "tick": TICK, "observe": OBSERVE}
+_RULES = {"ask": "rule", "tick": "tick_rule", "observe": "observe_rule"}
+
+
+class NotCompilableError(Exception):
+    """Why a policy's rules cannot be compiled, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Addresses of the compiled rules of a policy's class (0: none), and how its knobs are laid out."""
+
+    ask: int
+    tick: int
+    observe: int
+    knobs: tuple[tuple[str, str], ...]
+    """(name, kind) of the knobs that the rules take; the kind is int, float, bool or ints."""
+    compiled: tuple[Callable[..., Any], ...]
+    """Kept so that the addresses stay good."""
+
+    def laid_out(self, policy: Policy) -> tuple[list[int], list[float]]:
+        """A policy's knobs as the compiled rules read them. Raises OverflowError beyond 64 bits."""
+        ints: list[int] = []
+        floats: list[float] = []
+        lists: list[tuple[int, Sequence[int]]] = []
+        for name, kind in self.knobs:
+            value = getattr(policy, name)
+            if kind == "float":
+                floats.append(float(value))
+            elif kind == "ints":
+                lists.append((len(ints), value))
+                ints += [0, len(value)]
+            else:
+                ints.append(int(value))
+        for at, values in lists:
+            ints[at] = len(ints)
+            ints += values
+        return ints, floats
+
+
+@functools.cache
+def rules_of(cls: type[Policy]) -> Rules:
+    """The rules of a class, compiled or taken from disk. Raises NotCompilableError."""
+    if not issubclass(cls, RulePolicy):
+        raise NotCompilableError(f"policy {cls.kind} has no rule")
+    if not cls.decides_by_rules():
+        raise NotCompilableError(f"policy {cls.kind} overrides what its rules say")
+    used = [getattr(cls, name) for name in _RULES.values() if getattr(cls, name) is not None]
+    names = dict.fromkeys(name for rule in used for name in knob_parameters(rule))
+    hints = typing.get_type_hints(cls)
+    knobs = tuple((name, _kind(cls, name, hints.get(name))) for name in names)
+    compiled = {
+        part: _compiled(cls, part, getattr(cls, name), knobs)
+        for part, name in _RULES.items()
+        if getattr(cls, name) is not None
+    }
+    addresses = {part: address_of(function) for part, function in compiled.items()}
+    return Rules(
+        addresses["ask"],
+        addresses.get("tick", 0),
+        addresses.get("observe", 0),
+        knobs,
+        tuple(compiled.values()),
+    )
+
+
+def _kind(cls: type[Policy], name: str, hint: Any) -> str:
+    kinds = {int: "int", float: "float", bool: "bool", tuple[int, ...]: "ints"}
+    if hint not in kinds:
+        raise NotCompilableError(
+            f"policy {cls.kind}: knob {name} of its rule is {hint}; compiled rules take"
+            " int, float, bool or tuple[int, ...]"
+        )
+    return kinds[hint]
+
+
+def _compiled(
+    cls: type[Policy], part: str, rule: Callable[..., Any], knobs: tuple[tuple[str, str], ...]
+) -> Callable[..., Any]:
+    if not isinstance(rule, FunctionType) or rule.__closure__:
+        raise NotCompilableError(f"policy {cls.kind}: its {_RULES[part]} is no plain function")
+    places = _places(knobs)
+    given = _GIVEN[part]
+    passed = ", ".join([given, *(places[name] for name in knob_parameters(rule))])
+    call = f"return rule({passed})" if part == "ask" else f"rule({passed})\n    return 0"
+    text = f"def {part}({given}, ints, floats):\n    {call}\n"
+    digests: list[str] = []
+    try:
+        found = {"rule": _jitted(rule, {}, digests)}
+        return kept(part, text, found, _SIGNATURES[part], "\n".join(digests))
+    except Exception as error:  # numba has many ways to say no
+        raise NotCompilableError(
+            f"policy {cls.kind}: its {_RULES[part]} does not compile: {_reason(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The line of numba's message that says what it did not like."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith("Failed in")]
+    return told[0] if told else type(error).__name__
+
+
+def _places(knobs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """For each knob the expression that reads it; as :meth:`Rules.laid_out` lays them out."""
+    places = {}
+    ints = floats = 0
+    for name, kind in knobs:
+        if kind == "float":
+            places[name] = f"floats[{floats}]"
+            floats += 1
+        elif kind == "ints":
+            places[name] = f"ints[ints[{ints}] : ints[{ints}] + ints[{ints + 1}]]"
+            ints += 2
+        else:
+            places[name] = f"ints[{ints}]" + (" != 0" if kind == "bool" else "")
+            ints += 1
+    return places
+
+
+def _jitted(
+    function: FunctionType, known: dict[FunctionType, Any], digests: list[str]
+) -> Callable[..., Any]:
+    """A function for numba, with the functions of modules that it calls made ready as well."""
+    if function in known:
+        return typing.cast("Callable[..., Any]", known[function])
+    names = dict(function.__globals__)
+    copy = FunctionType(
+        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    known[function] = dispatcher = called(copy)
+    digests.append(digest_of(function.__code__) + repr(function.__defaults__))
+    for name in sorted(_names(function.__code__)):
+        value = names.get(name)
+        if isinstance(value, FunctionType):
+            names[name] = _jitted(value, known, digests)
+        elif isinstance(value, int | float | tuple):
+            digests.append(f"{name}={value!r}")
+    return typing.cast("Callable[..., Any]", dispatcher)
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = (each for each in code.co_consts if isinstance(each, CodeType))
+    return set(code.co_names).union(*(_names(each) for each in inner))

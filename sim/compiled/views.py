@@ -1,0 +1,97 @@
+"""What a policy sees, in the compiled driver; mirrors ``policies.stage_state``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from policies.contract import View
+from sim.compiled import flow, queues
+from sim.compiled.jit import called, inlined
+from sim.compiled.layout import NEVER
+
+
+@inlined
+def shown(b: Any, k: int) -> View:
+    """The stage now."""
+    st = b.stages[k]
+    plain = st.plain != 0
+    return View(
+        st.waiting,
+        min(st.waiting, st.max_batch) if plain else sendable(b, k),
+        st.waiting if b.run[0].unit_items else st.waiting_items,
+        queues.oldest_ns(b, k),
+        _earliest_deadline_ns(b, k) if st.reads_deadlines else NEVER,
+        st.idle_n if plain else _ready_replicas(b, k),
+        st.replicas,
+        st.idle_since_ns,
+        _next_idle_ns(b, k) if st.reads_next_idle else NEVER,
+        st.last_dispatch_ns,
+        st.max_batch,
+        st.rate_hz,
+        st.load,
+        st.pipeline_load,
+        b.predict_ns[st.predict_at : st.predict_at + st.max_batch + 1],
+    )
+
+
+@inlined
+def own(b: Any, k: int) -> Any:
+    """What belongs to the stage's policy: its state, its integer knobs, its float knobs."""
+    st = b.stages[k]
+    return (
+        b.state[st.state_at : st.state_at + st.state_n],
+        b.ints[st.ints_at : st.ints_at + st.ints_n],
+        b.floats[st.floats_at : st.floats_at + st.floats_n],
+    )
+
+
+@called
+def sendable(b: Any, k: int) -> int:
+    """How many of the first requests make one batch: by count, and by items (at least one)."""
+    st = b.stages[k]
+    most = min(st.waiting, st.max_batch)
+    left = st.max_items
+    fit = 0
+    step = queues.first(b, k)
+    while fit < most:
+        left -= flow.items_of(b, queues.request_of(b, k, step))
+        if left < 0 and fit:
+            break
+        fit += 1
+        step = queues.following(b, k, step)
+    return fit
+
+
+@called
+def _ready_replicas(b: Any, k: int) -> int:
+    st = b.stages[k]
+    if st.always_ready:
+        return st.idle_n
+    found = 0
+    for at in range(st.device_at, st.device_at + st.device_n):
+        device = b.devices[at]
+        found += min(b.free[device], b.idle_on[k, device])
+    return found
+
+
+@called
+def _earliest_deadline_ns(b: Any, k: int) -> int:
+    found = NEVER
+    step = queues.first(b, k)
+    for _ in range(b.stages[k].waiting):
+        request = queues.request_of(b, k, step)
+        found = min(found, b.deadline_ns[request & b.run[0].deadline_mask])
+        step = queues.following(b, k, step)
+    return found
+
+
+@called
+def _next_idle_ns(b: Any, k: int) -> int:
+    st = b.stages[k]
+    found = NEVER
+    for at in range(st.replica_at, st.replica_at + st.replicas):
+        replica = b.replicas[at]
+        if replica.batch >= 0:
+            ends_ns = replica.dispatched_ns + b.predict_ns[st.predict_at + replica.requests]
+            found = min(found, ends_ns)
+    return found

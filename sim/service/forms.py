@@ -1,0 +1,48 @@
+"""A service model's times in a form that the compiled driver knows: tables of numbers.
+
+A model that can be told so says so in :meth:`ServiceModel.form`; one that cannot runs on the reference
+driver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sim.service.base import Float64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ByMean:
+    """time = int((mean_ns[requests] + per_item_ns * items) * noise + 0.5)."""
+
+    mean_ns: Float64
+    """By requests in a batch, from 0 to the largest."""
+    per_item_ns: float = 0.0
+    noisy: bool = True
+    """False where all noise is 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ByRank:
+    """time = int(affine(requests, items) * ratio + 0.5), with the ratio that has the noise's rank in the
+    bins on either side of the size, as in ``sim.service.measured``.
+    """
+
+    base_ns: float
+    per_request_ns: float
+    per_item_ns: float
+    places: tuple[tuple[int, int, float], ...]
+    """For each size from 0, the last standing for all beyond: lower bin, upper bin, weight of the upper."""
+    ratios: tuple[tuple[float, ...], ...]
+    """The sorted ratios of each bin."""
+    pace_logs: tuple[float, ...] = ()
+    pace_factors: tuple[float, ...] = ()
+    """Knots of the factor after a rest; empty where the model is not paced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """time = int(noise): whole nanoseconds by batch number."""
+
+
+Form = ByMean | ByRank | Given
