@@ -15,10 +15,11 @@ from typing import Any, Final, Literal
 from pydantic import ValidationError
 
 from configs.atomic import write_text
-from configs.errors import ConfigError, Problem, key_path
+from configs.errors import ConfigError, Problem, key_path, shown
 from configs.labels import LabelError, chosen, parse_labels, show_labels
 from configs.nodes import value_of
 from configs.plain import plain
+from configs.short import Full
 from configs.units import UNITS_NS, format_duration
 from configs.yaml_text import Line, dump_yaml, read_yaml
 from policies.knobs import Bounds, knob
@@ -39,6 +40,13 @@ class BatchTimes:
     p90_ns: int | None = knob("90th percentile", default=None, gt=0, le=_LONGEST_NS)
     p95_ns: int | None = knob("95th percentile", default=None, gt=0, le=_LONGEST_NS)
     p99_ns: int | None = knob("99th percentile", default=None, gt=0, le=_LONGEST_NS)
+
+    @classmethod
+    def in_full(cls, raw: object) -> Full:
+        """There is no short form; a bare duration is told what to be."""
+        if isinstance(raw, str | int | float):
+            raise ValueError(f"must be a mapping such as {{mean: 2ms, p99: 3ms}}, not {shown(raw)}")
+        return Full(raw)
 
     def __post_init__(self) -> None:
         """Percentiles rise, the last reaches the mean, and the median alone tells no spread."""
@@ -94,6 +102,8 @@ class Published:
         Raises LabelError, which says what there is.
         """
         labels = parse_labels(wanted) if wanted else {}
+        if labels and not any(group.labels for group in self.groups):
+            raise LabelError("its groups have no labels to choose by; leave `group` out")
         found = chosen(self.groups, lambda group: group.labels, labels)
         if len(found) == 1:
             return found[0]

@@ -99,14 +99,14 @@ def typed(annotation: Any, unit: str | None, bounds: Bounds) -> st.SearchStrateg
 
 
 def _batch_times() -> st.SearchStrategy[BatchTimes]:
-    def rising(times_ns: list[int]) -> BatchTimes:
-        p50, mean, *rest = sorted(times_ns)
+    def rising(mean: int, above: list[float], with_median: bool) -> BatchTimes:
+        rest = [int(mean * (1 + part)) for part in sorted(above)]
         p90, p95, p99 = (*rest, None, None, None)[:3]
-        return BatchTimes(
-            mean_ns=mean, p50_ns=p50 if rest else None, p90_ns=p90, p95_ns=p95, p99_ns=p99
-        )
+        median = mean if with_median and rest else None
+        return BatchTimes(mean_ns=mean, p50_ns=median, p90_ns=p90, p95_ns=p95, p99_ns=p99)
 
-    return st.lists(st.integers(1, 10**12), min_size=2, max_size=5).map(rising)
+    above = st.lists(st.floats(0, 0.5), max_size=3)
+    return st.builds(rising, st.integers(1, 10**12), above, st.booleans())
 
 
 def _published() -> st.SearchStrategy[PublishedTimes]:

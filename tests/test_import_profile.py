@@ -179,7 +179,7 @@ def test_what_cannot_be_mapped(run: Run, words: list[str], told: str) -> None:
         ("64,1,2.0", "64,1,", "line 4, column avg_ms: the value is missing"),
         ("64,1,2.0", "64,1,0", "line 4, column avg_ms: must be more than 0, not 0"),
         ("FP16,1,1,1.0", "FP16,0,1,1.0", "line 5, column batch: must be a whole number from 1 on, not 0"),
-        ("256,1,6.5,7.5", "256,1,0.5,7.5", "line 6, column avg_ms: the mean, 0.5 ms, is too far below"),
+        ("256,1,6.5,7.5", "256,1,0.5,7.5", "line 6, column avg_ms: the mean, 500us, is too far below"),
         ("FP16,1,1,1.0", "FP16,64,2,1.0", "line 5, column batch: 64 stands a second time for"),
         ("FP16,1,1,1.0", "FP16,64,2,1.0", "the rows differ in concurrency, p99_us: choose by --where"),
     ],

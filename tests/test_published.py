@@ -123,14 +123,14 @@ def test_outliers_beyond_the_last_percentile_carry_a_mean_that_is_above_the_rest
         (
             1e6,
             {99: 20e6},
-            "the mean, 1 ms, is too far below the percentiles, which allow at least 1.3",
+            "the mean, 1ms, is too far below the percentiles, which allow at least 1.3",
         ),
         (1e6, {50: 3e6, 99: 4e6}, "too far below the percentiles, which allow at least 2.0"),
         (3e6, {50: 1e6, 99: 3e6}, "too far above the percentiles, which allow at most 1.4"),
     ],
 )
 def test_a_mean_that_no_distribution_has_is_refused(
-    mean: float, percentiles: dict[float, float], says: str
+    mean: float, percentiles: dict[int, float], says: str
 ) -> None:
     with pytest.raises(ValueError, match=says):
         times_by_score(mean, percentiles)
@@ -211,6 +211,10 @@ def test_percentiles_that_contradict_each_other_are_refused(
         ({"points": PRINTED, "path": Path("t.yaml")}, "give `points` or `path`"),
         ({"points": PRINTED, "group": "gpu=A30"}, "`group` chooses from a file"),
         ({"path": Path("t.yaml"), "per": "item"}, "`per` belongs to `points`"),
+        (
+            {"points": {8: BatchTimes(mean_ns=5, p99_ns=900)}},
+            "batch size 8: the mean, 5ns, is too",
+        ),
         ({"points": {0: BatchTimes(mean_ns=5)}}, "batch sizes from 1 on, not 0"),
     ],
 )
@@ -334,6 +338,7 @@ def test_a_file_written_by_hand_simulates(tmp_path: Path) -> None:
         ("published/1", "published/9", ": format: "),
         ("per: request\n", "", ": per: "),
         ("8: {mean: 2.1ms", "8: {mean: 2.1", "groups[0].points[8].mean: needs a unit"),
+        ("{mean: 2.1ms, p99: 2.5ms}", "2.1ms", "points[8]: must be a mapping such as {mean: 2ms"),
         ("p99: 1.2ms", "p98: 1.2ms", "groups[0].points[1].p98: unknown key; did you mean `p99`?"),
         ("p99: 1.2ms", "p99: 0.2ms", "groups[0].points[1]: p99 (200us) is below the mean (1ms)"),
         (HAND_WRITTEN, "stages: []\n", ": stages: unknown key"),
@@ -375,7 +380,25 @@ def test_a_group_that_is_not_told_says_which_there_are(
 def test_a_mean_that_does_not_fit_its_percentiles_names_the_size(tmp_path: Path) -> None:
     text = HAND_WRITTEN.replace("p99: 2.5ms", "p99: 250ms")
     (tmp_path / "table.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(
-        ConfigError, match=r"table.yaml: batch size 8: the mean, 2.1 ms, is too far"
-    ):
+    with pytest.raises(ConfigError, match=r"table.yaml: batch size 8: the mean, 2.1ms, is too far"):
         PublishedTimes(path=tmp_path / "table.yaml").expected_ns(1, 1)
+
+
+def test_a_group_is_not_asked_of_a_file_without_labels(tmp_path: Path) -> None:
+    (tmp_path / "table.yaml").write_text(HAND_WRITTEN, encoding="utf-8")
+    with pytest.raises(ConfigError, match="no labels to choose by; leave `group` out"):
+        PublishedTimes(path=tmp_path / "table.yaml", group="gpu=A30").expected_ns(1, 1)
+
+
+def test_figures_that_do_not_go_together_are_told_when_a_configuration_is_loaded(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "p.yaml").write_text(
+        "stages:\n"
+        "  - {name: rank, service: {kind: published, points: {8: {mean: 2ms, p99: 100ms}}}}\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(
+        ConfigError, match=r"stages.rank.service: batch size 8: the mean, 2ms, is too"
+    ):
+        delayline.load_config(tmp_path / "p.yaml")

@@ -19,6 +19,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from configs.units import format_duration
 from sim.service.base import Float64
 
 REACH = 5.0
@@ -33,7 +34,7 @@ _SCORES = np.arange(-REACH * PER_SCORE, REACH * PER_SCORE + 1) / PER_SCORE
 
 
 def times_by_score(mean: float, percentiles: Mapping[int, float]) -> Float64:
-    """Times at scores from -REACH to REACH in steps of 1/PER_SCORE, whose mean is ``mean``.
+    """Times in nanoseconds at scores from -REACH to REACH in steps of 1/PER_SCORE, whose mean is ``mean``.
 
     ``percentiles`` are ascending in both key and value. Raises ValueError where no distribution of this
     form has both them and the mean.
@@ -105,9 +106,13 @@ _EXACT = 1e-9
 
 def _impossible(mean: float, way: str, nearest: float) -> str:
     return (
-        f"the mean, {mean / 1e6:,.4g} ms, is too far {way} the percentiles, which allow"
-        f" {'at most' if way == 'above' else 'at least'} {nearest / 1e6:,.4g} ms"
+        f"the mean, {_four_digits(mean)}, is too far {way} the percentiles, which allow"
+        f" {'at most' if way == 'above' else 'at least'} {_four_digits(nearest)}"
     )
+
+
+def _four_digits(duration_ns: float) -> str:
+    return format_duration(round(float(f"{duration_ns:.4g}")))
 
 
 @lru_cache(maxsize=1)
