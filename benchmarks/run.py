@@ -1,140 +1,91 @@
 """All speed and memory figures of the simulator, in one run: ``python -m benchmarks.run`` or ``make bench``.
 
-Prints a table and writes ``benchmarks/results/simulator.json``. Ratios are of runs in turn (A B A B ...),
-so that they hold on a machine whose speed drifts.
+Prints a table and writes ``benchmarks/results/simulator.json``. Names of figures as arguments measure only
+those and leave the file alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
-import resource
-import statistics
-import subprocess
+import os
+import platform
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from benchmarks import table, whole_process
+from benchmarks.table import Measured, Row
 
-import sim.kinds  # noqa: F401  (makes the kinds known)
-from benchmarks import idiomatic
-from configs.load import load_config
-from configs.model import Config
-from policies.fixed import Fixed
-from policies.workload import Workload
-from sim.service.base import ServiceModel
-from sim.simulate import simulate, workload_of
-
-ROOT = Path(__file__).resolve().parents[1]
-PIPELINE = ROOT / "configs" / "pipeline4.yaml"
-RESULTS = ROOT / "benchmarks" / "results"
-
-
-def pipeline4(requests: int) -> Config:
-    """The four-stage pipeline of the benchmark."""
-    return load_config(PIPELINE, [f"workload.requests={requests}"])
-
-
-def settings(config: Config) -> list[idiomatic.StageSetting]:
-    """The same pipeline for the textbook model."""
-    found = []
-    for stage in config.stages:
-        if not isinstance(stage.policy, Fixed):
-            raise TypeError(f"the textbook model knows fixed holds only, not {stage.policy}")
-        model: ServiceModel = stage.service
-
-        def service_ns(requests: int, model: ServiceModel = model) -> int:
-            return round(model.expected_ns(requests, requests))
-
-        found.append(
-            idiomatic.StageSetting(
-                stage.replicas, stage.max_batch, stage.policy.delay_ns, service_ns
-            )
-        )
-    return found
-
-
-def against_textbook(requests: int, pairs: int) -> dict[str, object]:
-    """Throughput of the driver and of the textbook model in turn, and whether completions agree."""
-    config = pipeline4(requests)
-    workload = workload_of(config)
-    if not isinstance(workload, Workload):
-        raise TypeError("the benchmark's workload is open")
-    theirs = settings(config)
-    ours_rps, theirs_rps = [], []
-    for _ in range(pairs):
-        began = time.perf_counter()
-        log = simulate(config, workload=workload)
-        middle = time.perf_counter()
-        completed_ns = idiomatic.run(workload.arrival_ns, theirs)
-        end = time.perf_counter()
-        ours_rps.append(requests / (middle - began))
-        theirs_rps.append(requests / (end - middle))
-    ratios = [ours / their for ours, their in zip(ours_rps, theirs_rps, strict=True)]
-    return {
-        "requests": requests,
-        "pairs": pairs,
-        "driver_rps": statistics.median(ours_rps),
-        "textbook_rps": statistics.median(theirs_rps),
-        "ratio": statistics.median(ratios),
-        "ratio_min": min(ratios),
-        "ratio_max": max(ratios),
-        "equal_completions": bool(np.array_equal(log.requests.ended_ns, completed_ns)),
-    }
-
-
-def memory(config: str, requests: int) -> dict[str, object]:
-    """Bytes a request: how much more a run of many requests peaks at than one of few, as whole processes."""
-    few = requests // 10
-    peaks = []
-    for count in (few, requests):
-        command = [sys.executable, "-m", "benchmarks.run", "--peak", config, str(count)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        peaks.append(int(done.stdout))
-    return {
-        "config": config,
-        "requests": requests,
-        "bytes_per_request": (peaks[1] - peaks[0]) / (requests - few),
-        "peak_mb": peaks[1] / 1e6,
-    }
-
-
-def peak(config: str, requests: int) -> None:
-    """Run and print the process's peak memory in bytes."""
-    simulate(load_config(ROOT / "configs" / config, [f"workload.requests={requests}"]))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+RESULT = Path(__file__).resolve().parent / "results" / "simulator.json"
+FIGURES = ("driver", "textbook", "peers", "memory", "growth", "fleet", "cold_start")
+ON_ALL_CORES: frozenset[str] = frozenset()
+CAPTION = """\
+Rates are of simulation alone: requests drawn ahead, compiled code and caches warm, and the result holds
+completion times and all batches. One core unless told otherwise; medians of runs in turn (least to
+greatest), ratios round by round. The four stages are those of configs/pipeline4.yaml."""
+PACKAGES = ("ciw", "numba", "numpy", "salabim", "simpy")
 
 
 def main() -> None:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=200_000)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--peak", nargs=2, metavar=("CONFIG", "REQUESTS"))
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=", ".join(FIGURES))
     asked = parser.parse_args()
-    if asked.peak:
-        peak(asked.peak[0], int(asked.peak[1]))
-        return
-    textbook = against_textbook(asked.requests, asked.pairs)
-    kept = [memory(config, 5 * asked.requests) for config in ("pipeline4.yaml", "mm1.yaml")]
-    print(f"four stages, {asked.requests:,} requests, one core, median of {asked.pairs} pairs")
-    print(f"  SimPy driver             {textbook['driver_rps']:>12,.0f} requests/s")
-    print(f"  one process per request  {textbook['textbook_rps']:>12,.0f} requests/s")
-    print(
-        f"  ratio                    {textbook['ratio']:>12.2f}"
-        f"  ({textbook['ratio_min']:.2f} to {textbook['ratio_max']:.2f}); at least 5"
-    )
-    print(f"  completion times equal   {textbook['equal_completions']!s:>12}")
-    for each in kept:
-        print(
-            f"memory, {each['config']}, {each['requests']:,} requests:"
-            f" {each['bytes_per_request']:.0f} bytes a request; under 200"
-        )
-    RESULTS.mkdir(exist_ok=True)
-    target = RESULTS / "simulator.json"
-    target.write_text(json.dumps({"textbook": textbook, "memory": kept}, indent=2) + "\n")
-    print(f"written to {target.relative_to(ROOT)}")
+    for name in asked.figures:
+        if name not in FIGURES:
+            parser.error(f"there is no figure {name}; there are {', '.join(FIGURES)}")
+    rows: list[Row] = []
+    data: dict[str, Any] = {}
+    for name in asked.figures or FIGURES:
+        print(f"measuring {name} ...", file=sys.stderr, flush=True)
+        measured = measure(name)
+        rows += measured.rows
+        data[name] = {"rows": [row.as_dict() for row in measured.rows], **measured.data}
+    table.show(rows, CAPTION)
+    if not asked.figures:
+        RESULT.parent.mkdir(exist_ok=True)
+        kept = {"caption": CAPTION, "machine": machine(), "figures": data}
+        RESULT.write_text(json.dumps(kept, indent=2) + "\n")
+        print(f"written to {RESULT.relative_to(whole_process.ROOT)}")
+
+
+def measure(name: str) -> Measured:
+    """One figure, on one core unless it is about several."""
+    try:
+        figure = importlib.import_module(f"benchmarks.figures.{name}")
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: figure {name} needs {error.name}; run: pip install -e '.[bench]'")
+    with nullcontext() if name in ON_ALL_CORES else one_core():
+        measured: Measured = figure.measure()
+        return measured
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this process and the processes that it starts on a single core."""
+    before = os.sched_getaffinity(0)
+    whole_process.pin_to_one_core()
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
 
 
 if __name__ == "__main__":

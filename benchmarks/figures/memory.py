@@ -1,0 +1,75 @@
+"""What many requests take: memory of whole processes, and the rate beside that of few requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.measured_run import measured
+from benchmarks.pipelines import PIPELINE4, ROOT
+from benchmarks.table import Measured, Row, millions
+from benchmarks.timing import Spread
+
+FEW, MANY = 200_000, 10_000_000
+PAIRS = 3
+MOST_GB = 1.0
+LEAST_SHARE = 2 / 3
+"""Of the rate at few requests, what is to be left at many."""
+REFERENCE_REQUESTS = 1_000_000
+MOST_BYTES = 200
+"""A request, on the SimPy driver."""
+
+
+def measure() -> Measured:
+    """Ten million requests on the compiled driver, then bytes a request on the reference."""
+    few_hz, many_hz, peaks_gb = [], [], []
+    for _ in range(PAIRS):
+        few = measured(PIPELINE4, FEW, rounds=9)
+        many = measured(PIPELINE4, MANY)
+        few_hz.append(FEW / Spread.of(few.simulate_s).median)
+        many_hz.append(MANY / many.simulate_s[0])
+        peaks_gb.append(many.peak_bytes / 1e9)
+    share = Spread.of([m / f for m, f in zip(many_hz, few_hz, strict=True)])
+    peak_gb = max(peaks_gb)
+    rows = [
+        Row(
+            f"{MANY:,} requests, peak memory of the process",
+            f"{peak_gb:.2f} GB",
+            f"at most {MOST_GB:g} GB",
+            peak_gb <= MOST_GB,
+        ),
+        Row(
+            f"{MANY:,} requests, rate",
+            f"{millions(Spread.of(many_hz))}, {share.median:.2f} of that at {FEW:,}",
+            f"at least {LEAST_SHARE:.2f} of it",
+            share.median >= LEAST_SHARE,
+        ),
+    ]
+    reference = {name: _bytes_a_request(name) for name in ("pipeline4.yaml", "mm1.yaml")}
+    rows += [
+        Row(
+            f"SimPy driver, {REFERENCE_REQUESTS:,} requests of {name}",
+            f"{size:.0f} bytes a request",
+            f"under {MOST_BYTES} bytes",
+            size < MOST_BYTES,
+        )
+        for name, size in reference.items()
+    ]
+    data: dict[str, Any] = {
+        "few": FEW,
+        "many": MANY,
+        "few_hz": Spread.of(few_hz).as_dict(),
+        "many_hz": Spread.of(many_hz).as_dict(),
+        "peak_gb": peaks_gb,
+        "reference_bytes_a_request": reference,
+    }
+    return Measured(tuple(rows), data)
+
+
+def _bytes_a_request(name: str) -> float:
+    """How much more a run of many requests peaks at than one of few, on the SimPy driver."""
+    few = REFERENCE_REQUESTS // 10
+    peaks = [
+        measured(ROOT / "configs" / name, count, engine="simpy").simulate_peak_bytes
+        for count in (few, REFERENCE_REQUESTS)
+    ]
+    return (peaks[1] - peaks[0]) / (REFERENCE_REQUESTS - few)
