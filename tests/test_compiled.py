@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import sim.kinds  # noqa: F401
 from configs.load import load_config
+from configs.published import BatchTimes
 from policies.contract import Answer, Dispatch, Policy, RulePolicy, State, View
 from policies.fixed import Fixed
 from policies.immediate import Immediate
@@ -30,6 +31,7 @@ from sim.service.exponential import Exponential
 from sim.service.gamma import Gamma
 from sim.service.lognormal import Lognormal
 from sim.service.measured import Batches, Measured, measure
+from sim.service.published import PublishedTimes
 from sim.service.table import Table
 from sim.service_times import ModelTimes, ReplayTimes
 from sim.simulate import AnyWorkload, EngineError, run, simulate
@@ -40,6 +42,11 @@ MANY = 10 * settings.get_profile(settings.get_current_profile_name()).max_exampl
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
+PRINTED = {
+    2: BatchTimes(mean_ns=9, p50_ns=8, p99_ns=22),
+    5: BatchTimes(mean_ns=14, p99_ns=30),
+    6: BatchTimes(mean_ns=20),
+}
 MODELS: list[ServiceModel] = [
     Deterministic(12),
     Exponential(20),
@@ -49,6 +56,8 @@ MODELS: list[ServiceModel] = [
     Affine(0, 0, 7),
     Table({1: 9, 3: 12, 4: 30}, 0.4),
     Empirical((1, 5, 9, 30, 0), block=3),
+    PublishedTimes(points=PRINTED),
+    PublishedTimes(points=PRINTED, per="item"),
 ]
 
 
@@ -171,7 +180,9 @@ def test_every_shipped_policy_compiles(kind: str) -> None:
     assert rules_of(POLICIES[kind]).ask is not None
 
 
-@pytest.mark.parametrize("name", ["mm1", "short", "pipeline4", "dag", "feed_diurnal"])
+@pytest.mark.parametrize(
+    "name", ["mm1", "short", "pipeline4", "dag", "feed_diurnal", "ads_dlrm_a30"]
+)
 def test_shipped_configurations(name: str) -> None:
     config = load_config(CONFIGS / f"{name}.yaml")
     requests = min(config.workload.requests or 20_000, 20_000)

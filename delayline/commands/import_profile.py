@@ -178,10 +178,10 @@ def _print(published: Published, path: Path) -> None:
         table.add_row(", ".join(group.labels.values()) or "all", *cells, count(round(most * 1e9)))
     console.print(table)
     console.print()
-    group = f", group: {names[0]}=..." if len(groups) > 1 else ""
+    which = f", group: {names[0]}=..." if len(groups) > 1 else ""
     console.print(
         f"written to {path}; a stage is served from it by"
-        f" service: {{kind: published, path: {path}{group}}}",
+        f" service: {{kind: published, path: {path}{which}}}",
         soft_wrap=True,
     )
 

@@ -25,8 +25,9 @@ LEVELS = 256
 MOST_STAGES = 62
 """Stages to be asked are the bits of one word."""
 
-BY_MEAN, BY_RANK, GIVEN = 0, 1, 2
-"""How a stage's batches get their time: mean by size times noise, quantile at a rank, or as told."""
+BY_MEAN, BY_RANK, BY_SCORE, GIVEN = 0, 1, 2, 3
+"""How a stage's batches get their time: mean by size times noise, quantile at a rank,
+time at a score, or as told."""
 
 OVER, MORE, NONSENSE = 0, 1, 2
 """Why the loop returned: the run is over; tables are full and must grow; a rule's answer makes no sense."""
@@ -59,11 +60,11 @@ STAGE = _record(
     # its rules,
     " ask tick observe tick_ns"
     # its service times,
-    " form noisy paced ranks_at places_n pace_at pace_n mean_at"
+    " form noisy paced by_items ranks_at places_n points_n pace_at pace_n mean_at"
     # and where its parts lie.
     " replica_at word_at word_n predict_at state_at state_n ints_at ints_n floats_at floats_n"
     " child_at child_n device_at device_n entered_at link_at level_at missing_at",
-    "rate_hz load pipeline_load per_item_ns base_ns per_request_ns",
+    "rate_hz load pipeline_load per_item_ns base_ns per_request_ns growth lowest per_score",
 )
 """A stage. ``ask``, ``tick`` and ``observe`` are addresses, 0 where there is none; ``newest`` and ``oldest``
 are the ends of the order of entry in a linked queue.

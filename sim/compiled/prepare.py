@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from policies.workload import ClosedWorkload, Workload
 from sim.compiled import layout
 from sim.compiled.layout import BATCH, EVENT, LEVELS, REPLICA, RUN, STAGE, Board
 from sim.compiled.rules import Rules, rules_of
-from sim.service.forms import ByMean, ByRank, Form
+from sim.service.forms import ByMean, ByRank, ByScore, Form
 from sim.service_times import Tabulated
 
 AnyWorkload = Workload | ClosedWorkload
@@ -172,6 +173,13 @@ def _lay_times(row: Any, form: Form | None, flat: _Flat) -> None:
         flat.mean_ns.append(form.mean_ns)
         return
     row["noisy"] = 1
+    if isinstance(form, ByScore):
+        row["form"], row["by_items"], row["growth"] = layout.BY_SCORE, form.by_items, form.growth
+        row["lowest"], row["per_score"] = form.lowest, form.per_score
+        row["ranks_at"], row["places_n"] = len(flat.ranks), len(form.sizes)
+        row["points_n"] = len(form.times_ns[0])
+        flat.ranks += [*form.sizes, *chain.from_iterable(form.times_ns)]
+        return
     if not isinstance(form, ByRank):
         row["form"] = layout.GIVEN
         return

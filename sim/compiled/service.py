@@ -3,6 +3,7 @@
 The ``ranks`` of a stage hold, from ``ranks_at``: for each size up to ``places_n`` - 1 the bins on either
 side and the weight of the upper one (3 numbers, bins as offsets), where a bin is its number of ratios
 followed by them; and from ``pace_at`` the logarithms of rests, then their factors (``pace_n`` each).
+Those of a stage timed by score hold its ``places_n`` sizes, then the ``points_n`` times of each.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sim.compiled.jit import called, inlined
-from sim.compiled.layout import BY_MEAN, BY_RANK
+from sim.compiled.layout import BY_MEAN, BY_RANK, BY_SCORE
 
 
 @inlined
@@ -28,6 +29,8 @@ def time_ns(b: Any, k: int, batch: int, requests: int, items: int, rested_ns: in
         if st.paced:
             return int(np.rint(time * _pace(b, k, rested_ns)))
         return time
+    if st.form == BY_SCORE:
+        return _by_score(b, k, noise, items if st.by_items else requests)
     return int(noise)
 
 
@@ -55,6 +58,40 @@ def _quantile(b: Any, at: int, rank: float) -> float:
         return b.ranks[at + n]
     low = b.ranks[at + 1 + below]
     return low + (place - below) * (b.ranks[at + 2 + below] - low)
+
+
+@called
+def _by_score(b: Any, k: int, score: float, size: int) -> int:
+    """Mirrors ``Scored.time_ns``."""
+    st = b.stages[k]
+    at, last = st.ranks_at, st.places_n - 1
+    low = last
+    while low > 0 and b.ranks[at + low] > size:
+        low -= 1
+    time = _at_score(b, k, low, score)
+    beyond = size - b.ranks[at + low]
+    if beyond < 0:
+        return int(time + 0.5)
+    if low == last:
+        return int(time * (1.0 + st.growth * beyond) + 0.5)
+    weight = beyond / (b.ranks[at + low + 1] - b.ranks[at + low])
+    time += weight * (_at_score(b, k, low + 1, score) - time)
+    return int(time + 0.5)
+
+
+@called
+def _at_score(b: Any, k: int, size: int, score: float) -> float:
+    st = b.stages[k]
+    n = st.points_n
+    at = st.ranks_at + st.places_n + size * n
+    place = (score - st.lowest) * st.per_score
+    if place <= 0:
+        return b.ranks[at]
+    below = int(place)
+    if below >= n - 1:
+        return b.ranks[at + n - 1]
+    low = b.ranks[at + below]
+    return low + (place - below) * (b.ranks[at + below + 1] - low)
 
 
 @called

@@ -40,9 +40,25 @@ class ByRank:
     """Knots of the factor after a rest; empty where the model is not paced."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ByScore:
+    """time = int(t * scale + 0.5), with t at the noise's score and linear between sizes, and the scale that
+    applies beyond the largest: as in ``sim.service.scored``.
+    """
+
+    sizes: tuple[int, ...]
+    """Ascending, in items or in requests."""
+    times_ns: tuple[tuple[float, ...], ...]
+    """For each size the times at scores from ``lowest`` on, ``per_score`` of them in a unit of score."""
+    growth: float
+    lowest: float
+    per_score: float
+    by_items: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """time = int(noise): whole nanoseconds by batch number."""
 
 
-Form = ByMean | ByRank | Given
+Form = ByMean | ByRank | ByScore | Given

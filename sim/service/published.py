@@ -14,6 +14,7 @@ from configs.errors import ConfigError, Problem
 from configs.published import BatchTimes, Per, by_size, load_published
 from policies.knobs import knob
 from sim.service.base import Float64, ServiceModel
+from sim.service.forms import Form
 from sim.service.scored import Scored
 
 
@@ -67,6 +68,11 @@ class PublishedTimes(ServiceModel):
         """The time at this score."""
         scored, by_items = self._scored
         return scored.time_ns(noise, items if by_items else requests)
+
+    def form(self, largest: int) -> Form:  # noqa: ARG002
+        """The curves by size."""
+        scored, by_items = self._scored
+        return scored.form(by_items=by_items)
 
     def __hash__(self) -> int:
         return hash((self.path, self.group, tuple(sorted(self.points)), self.per))

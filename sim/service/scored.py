@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sim.service.forms import ByScore
 from sim.service.scores import PER_SCORE, REACH, times_by_score
 
 
@@ -59,6 +60,10 @@ class Scored:
         if weight:
             time += weight * (_at(self.times[low + 1], score) - time)
         return int(time * scale + 0.5)
+
+    def form(self, *, by_items: bool) -> ByScore:
+        """Its tables, as the compiled driver takes them."""
+        return ByScore(self.sizes, self.times, self.growth, -REACH, PER_SCORE, by_items)
 
     def _place(self, size: int) -> tuple[int, float, float]:
         """The size below (or the smallest), how far it is from there to the next, and the factor that
