@@ -12,12 +12,10 @@ from numpy.random import Generator
 
 from policies.knobs import knob
 from policies.runlog import Int64
-from sim.columns import TraceError, counts, fail, numbers, read_table
+from sim.columns import UNITS, TraceError, counts, fail, numbers, read_table, unit_ns
 from sim.service.base import LONGEST_NS, Float64, ServiceModel
 from sim.service.forms import Form
 from sim.service.measured import AffineMean, Batches, Measured, Pace, measure
-
-_UNIT_NS = {"_ns": 1, "_us": 1_000, "_ms": 1_000_000, "_s": 1_000_000_000}
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,9 @@ class Empirical(ServiceModel):
     def __post_init__(self) -> None:
         if bool(self.samples_ns) == (self.path is not None):
             raise ValueError("give `samples` or `path`: one of the two")
-        if self.path is not None and self._unit_ns() is None:
+        if self.path is not None and unit_ns(self.column) is None:
             raise ValueError(
-                f"`column` must end in its unit, one of {', '.join(_UNIT_NS)}; not {self.column!r}"
+                f"`column` must end in its unit, one of {', '.join(UNITS)}; not {self.column!r}"
             )
         if self.items_column is not None and self.requests_column is None:
             raise ValueError("`items_column` needs `requests_column` beside it")
@@ -67,17 +65,13 @@ class Empirical(ServiceModel):
         """The samples by size."""
         return self._measured.form()
 
-    def _unit_ns(self) -> int | None:
-        ends = (unit for end, unit in _UNIT_NS.items() if self.column.endswith(end))
-        return next(ends, None)
-
     @cached_property
     def _measured(self) -> Measured:
         if self.path is None:
             return _sizeless(np.array(self.samples_ns, np.int64), self.block)
         columns = [self.column, self.requests_column, self.items_column]
         table = read_table(self.path, [column for column in columns if column is not None])
-        times = numbers(table, self.path, self.column) * (self._unit_ns() or 1)
+        times = numbers(table, self.path, self.column) * (unit_ns(self.column) or 1)
         bad = np.flatnonzero((times < 0) | (times > LONGEST_NS))
         if len(bad):
             raise fail(self.path, int(bad[0]), self.column, "must be between 0 and a day")
