@@ -11,7 +11,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from benchmarks.pipelines import open_workload
 from benchmarks.timing import seconds
 from configs.load import load_config
 from policies.runlog import Outcome, RunLog
-from sim.simulate import Engine, simulate
+from sim.simulate import simulate
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,12 @@ class Run:
     wall_s: float
 
 
-def measured(config: Path, requests: int, engine: Engine = "compiled", rounds: int = 1) -> Run:
+def measured(
+    config: Path,
+    requests: int,
+    engine: Literal["compiled", "simpy"] = "compiled",
+    rounds: int = 1,
+) -> Run:
     """Start the process and wait for it."""
     ended = whole_process.module(
         "benchmarks.measured_run",

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sim.backends.choose import BackendName
+from sim.engines import Engine as EngineName
 
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="YAML file of the pipeline.", show_default=False)
@@ -41,6 +42,20 @@ Address = Annotated[
         metavar="ADDRESS",
         help="Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT.",
         show_default=False,
+    ),
+]
+Engine = Annotated[
+    EngineName,
+    typer.Option(
+        "--engine",
+        help="Driver of the simulation: compiled where every part of the pipeline compiles, simpy for"
+        " all that there is, auto for the first that can.",
+    ),
+]
+Replications = Annotated[
+    int | None,
+    typer.Option(
+        "--replications", "-n", min=1, help="Independent repetitions.", show_default=False
     ),
 ]
 Seed = Annotated[

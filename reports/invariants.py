@@ -42,7 +42,8 @@ def _first(broken: NDArray[np.bool_]) -> str:
 def _check_references(log: RunLog) -> Iterator[str]:
     names = {stage.name for stage in log.stages}
     for stage in log.stages:
-        where, batches, visits = f"stage {stage.name}", stage.batches, stage.visits
+        where, batches = f"stage {stage.name}", stage.batches
+        visits = stage.visits.made()
         lost = sorted(set(stage.parents) - names)
         if lost:
             yield f"{where}: parent {lost[0]} is no stage"
@@ -137,7 +138,8 @@ def _check_devices(log: RunLog) -> Iterator[str]:
 
 
 def _check_visits(log: RunLog, stage: StageLog) -> Iterator[str]:
-    visits, batches, where = stage.visits, stage.batches, f"stage {stage.name}: visits"
+    visits, batches = stage.visits.made(), stage.batches
+    where = f"stage {stage.name}: visits"
     sent = visits.row >= 0
     broken = np.diff(sent.astype(np.int8), prepend=1) > 0
     if broken.any():
@@ -173,9 +175,10 @@ def _size_differs(stage: StageLog, visits: Int64) -> NDArray[np.bool_]:
 def _check_parents(log: RunLog) -> Iterator[str]:
     by_name = {stage.name: stage for stage in log.stages}
     for stage in log.stages:
+        visits = stage.visits.made()
         for parent in stage.parents:
-            done = finished_by_request(log, by_name[parent])[stage.visits.request]
-            broken = (done < 0) | (done > stage.visits.enqueued_ns)
+            done = finished_by_request(log, by_name[parent])[visits.request]
+            broken = (done < 0) | (done > visits.enqueued_ns)
             if broken.any():
                 yield (
                     f"stage {stage.name}: visits begin before stage {parent} has finished "

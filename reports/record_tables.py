@@ -92,15 +92,15 @@ def request_tables(log: RequestLog) -> Iterator[pa.Table]:
 
 def visit_tables(stage: StageLog) -> Iterator[pa.Table]:
     """One stage's visits as tables; a visit that was not dispatched has nulls."""
-    batches = stage.batches
-    for rows in _chunks(len(stage.visits.request)):
-        row = stage.visits.row[rows]
+    batches, visits = stage.batches, stage.visits.made()
+    for rows in _chunks(len(visits.request)):
+        row = visits.row[rows]
         unsent = row < 0
         columns = [
-            stage.visits.request[rows],
+            visits.request[rows],
             _constant(stage.name, len(row)),
             _constant(stage.branch, len(row)),
-            stage.visits.enqueued_ns[rows],
+            visits.enqueued_ns[rows],
             *(
                 pa.array(_taken(column, row), mask=unsent)
                 for column in (batches.dispatched_ns, batches.finished_ns, batches.batch)

@@ -101,18 +101,19 @@ def timeline(log: RunLog, most: int = 120) -> Timeline:
 def _stage(log: RunLog, index: int, bins: Bins) -> StageTimeline:
     stage = log.stages[index]
     times = visit_times(log, index)
-    sent = stage.visits.row >= 0
-    row = stage.visits.row[sent]
+    visits = stage.visits.made()
+    sent = visits.row >= 0
+    row = visits.row[sent]
     left_ns = np.full(len(sent), log.end_ns, np.int64)
     left_ns[sent] = stage.batches.dispatched_ns[row]
     # A request that was never sent left the queue when it ended, or waits still.
-    ended = log.requests.ended_ns[stage.visits.request]
+    ended = log.requests.ended_ns[visits.request]
     dropped = ~sent & (ended >= 0)
     left_ns[dropped] = ended[dropped]
     busy = mean_level(stage.batches.dispatched_ns, stage.batches.finished_ns, bins.edges_ns)
     return StageTimeline(
         name=stage.name,
-        queue_length=mean_level(stage.visits.enqueued_ns, left_ns, bins.edges_ns),
+        queue_length=mean_level(visits.enqueued_ns, left_ns, bins.edges_ns),
         hold_ms=bins.means(times.dispatched_ns, times.hold_ns) / 1e6,
         queue_ms=bins.means(times.dispatched_ns, times.queue_ns) / 1e6,
         utilization=busy / stage.replicas,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.runlog import BatchLog, Int64, Outcome, RunLog, StageLog
+from policies.runlog import BatchLog, Int64, Outcome, RunLog, StageLog, VisitLog
 from reports.freetime import FreeTime, free_time
 
 
@@ -25,9 +25,9 @@ class VisitTimes:
     service_ns: Int64
 
 
-def served(stage: StageLog) -> NDArray[np.bool_]:
+def served(stage: StageLog, visits: VisitLog) -> NDArray[np.bool_]:
     """Which of a stage's visits ended in a batch that was not lost."""
-    row = stage.visits.row
+    row = visits.row
     if len(stage.batches.batch) == 0:
         return np.zeros(len(row), np.bool_)
     return (row >= 0) & ~stage.batches.lost[row]
@@ -36,14 +36,15 @@ def served(stage: StageLog) -> NDArray[np.bool_]:
 def visit_times(log: RunLog, index: int) -> VisitTimes:
     """The parts of every served visit to stage number ``index``."""
     stage = log.stages[index]
-    kept = served(stage)
-    row, enqueued = stage.visits.row[kept], stage.visits.enqueued_ns[kept]
+    visits = stage.visits.made()
+    kept = served(stage, visits)
+    row, enqueued = visits.row[kept], visits.enqueued_ns[kept]
     batches = stage.batches
     dispatched = batches.dispatched_ns[row]
     free = free_time(log, index)
     held = free.until(batches.dispatched_ns) - _free_while_lost(batches, free)
     return VisitTimes(
-        request=stage.visits.request[kept],
+        request=visits.request[kept],
         dispatched_ns=dispatched,
         queue_ns=dispatched - enqueued,
         hold_ns=held[row] - free.until(enqueued),
@@ -92,6 +93,7 @@ def merge_by_request(log: RunLog, index: int) -> Int64 | None:
 def finished_by_request(log: RunLog, stage: StageLog) -> Int64:
     """When each request's batch at a stage was over, by request id; -1 where it was not served there."""
     finished = np.full(len(log.requests), -1, np.int64)
-    kept = served(stage)
-    finished[stage.visits.request[kept]] = stage.batches.finished_ns[stage.visits.row[kept]]
+    visits = stage.visits.made()
+    kept = served(stage, visits)
+    finished[visits.request[kept]] = stage.batches.finished_ns[visits.row[kept]]
     return finished

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import simpy
@@ -20,6 +19,7 @@ from policies.scheduler import Scheduler
 from policies.workload import ClosedWorkload, Workload
 from sim.backends.base import Backend
 from sim.backends.choose import backend_for
+from sim.engines import Engine, EngineError
 from sim.service.base import ServiceModel
 from sim.service_times import ModelTimes, ReplayTimes, ServiceTimes
 from sim.simpy_driver import SimpyDriver
@@ -28,13 +28,8 @@ from sim.streams import stream
 from sim.workload import draw_workload
 
 AnyWorkload = Workload | ClosedWorkload
-Engine = Literal["auto", "simpy", "compiled"]
 Beside = Callable[[simpy.Environment, SimpyDriver], None]
 """Called before the run: may start SimPy processes of its own beside the pipeline."""
-
-
-class EngineError(ValueError):
-    """The compiled driver was asked for, and cannot run the pipeline."""
 
 
 def simulate(
@@ -111,15 +106,15 @@ def workload_of(config: Config, replication: int = 0) -> AnyWorkload:
 
 
 def replications(
-    config: Config, jobs: int = 1, *, backend: Backend | None = None
+    config: Config, jobs: int = 1, *, backend: Backend | None = None, engine: Engine = "auto"
 ) -> Iterator[RunLog]:
     """All replications in order, on as many workers as ``jobs`` (-1: all cores), or on ``backend``."""
     with nullcontext(backend) if backend is not None else backend_for(config, jobs) as workers:
-        yield from workers.map(partial(_replication, config), range(config.replications))
+        yield from workers.map(partial(_replication, config, engine), range(config.replications))
 
 
-def _replication(config: Config, number: int) -> RunLog:
-    return simulate(config, replication=number)
+def _replication(config: Config, engine: Engine, number: int) -> RunLog:
+    return simulate(config, replication=number, engine=engine)
 
 
 def replay(config: Config, log: RunLog) -> RunLog:
@@ -158,7 +153,8 @@ def _entries_ns(log: RunLog) -> Int64:
     entered_ns = log.requests.arrival_ns.copy()
     for stage in log.stages:
         if not stage.parents:
-            entered_ns[stage.visits.request] = stage.visits.enqueued_ns
+            visits = stage.visits.made()
+            entered_ns[visits.request] = visits.enqueued_ns
     # Requests are numbered in order of arrival; a shed one was told of no later than the next.
     return np.maximum.accumulate(entered_ns)
 

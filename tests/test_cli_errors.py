@@ -15,7 +15,10 @@ import pytest
 from configs.profile import ProfileRun, ServiceProfile, save_profile
 from tests.command_line import TWO_STAGES, Run, runner, written
 
-SLOW_MODULES = ("torch", "optuna", "pyarrow", "matplotlib", "scipy", "pandas", "joblib", "jinja2")
+SLOW_MODULES = (
+    *("torch", "optuna", "pyarrow", "matplotlib", "scipy.linalg", "scipy.special", "pandas"),
+    *("joblib", "jinja2", "ray"),
+)
 
 
 @pytest.fixture

@@ -30,7 +30,8 @@ def test_json_is_the_promised_object(run: Run, tmp_path: Path) -> None:
     found = said.object
     assert list(found) == [
         *("engine", "seed", "arrived", "completed", "shed", "expired", "failed"),
-        *("duration_s", "throughput_rps", "goodput_rps", "latency_ms", "stages", "cost", "wall_s"),
+        *("duration_s", "throughput_rps", "goodput_rps", "latency_ms", "stages", "cost"),
+        *("engine_reason", "wall_s"),
     ]
     assert list(found["latency_ms"]) == LATENCIES
     assert list(found["stages"]) == ["recall", "rank"]
@@ -41,7 +42,8 @@ def test_json_is_the_promised_object(run: Run, tmp_path: Path) -> None:
         for times in ("hold_ms", "queue_ms", "service_ms"):
             assert list(stage[times]) == ["mean", "p99"]
     assert list(found["cost"]) == ["busy_seconds", "replica_seconds", "replica_seconds_per_1000"]
-    assert (found["engine"], found["seed"]) == ("simpy", 3)
+    assert (found["engine"], found["seed"]) == ("compiled", 3)
+    assert found["engine_reason"] == "every part compiles"
     assert found["arrived"] == found["completed"] == 2000
 
 
@@ -49,7 +51,7 @@ def test_json_says_what_the_library_says(run: Run, tmp_path: Path) -> None:
     path = written(tmp_path)
     log = delayline.simulate(delayline.load_config(path))
     told = run("simulate", path, "--json").object
-    del told["wall_s"]
+    del told["wall_s"], told["engine_reason"]
     assert told == delayline.measure(log, objective_ns=30_000_000).to_json()
 
 
@@ -92,7 +94,36 @@ def test_records_are_the_run(run: Run, tmp_path: Path) -> None:
     found = run("simulate", written(tmp_path), "--json", "--out", out).object
     recorded = delayline.read_run(out)
     assert recorded.name == "shop"
-    assert {**recorded.measure().to_json(), "wall_s": found["wall_s"]} == found
+    del found["wall_s"], found["engine_reason"]
+    assert recorded.measure().to_json() == found
+
+
+def test_the_driver_can_be_chosen_and_changes_nothing(run: Run, tmp_path: Path) -> None:
+    path = written(tmp_path)
+    found = {
+        engine: run("simulate", path, "--json", "--engine", engine).object
+        for engine in ("compiled", "simpy")
+    }
+    for engine, figures in found.items():
+        assert figures.pop("engine") == engine
+        assert figures.pop("engine_reason") == "asked for"
+        del figures["wall_s"]
+    assert found["compiled"] == found["simpy"]
+
+
+def test_a_run_that_does_not_compile_says_why(run: Run, tmp_path: Path) -> None:
+    stages = ", ".join(f"{{name: s{k}}}" for k in range(63))
+    path = written(tmp_path, f"stages: [{stages}]")
+    said = run("simulate", path)
+    assert said.out.splitlines()[-1] == (
+        "on the reference driver: the pipeline has more than 62 stages"
+    )
+    refused = run("simulate", path, "--engine", "compiled")
+    assert (refused.code, refused.err.splitlines()[-1]) == (
+        2,
+        "error: engine compiled cannot run this: the pipeline has more than 62 stages;"
+        " leave engine out, or use simpy",
+    )
 
 
 def test_replications_are_recorded_side_by_side_and_replace_an_earlier_set(

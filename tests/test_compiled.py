@@ -23,6 +23,7 @@ from policies.registry import POLICIES
 from policies.runlog import RunLog
 from policies.scheduler import PolicyError
 from policies.workload import ClosedWorkload
+from sim.engines import EngineError
 from sim.service.affine import Affine
 from sim.service.base import ServiceModel
 from sim.service.deterministic import Deterministic
@@ -34,7 +35,7 @@ from sim.service.measured import Batches, Measured, measure
 from sim.service.published import PublishedTimes
 from sim.service.table import Table
 from sim.service_times import ModelTimes, ReplayTimes
-from sim.simulate import AnyWorkload, EngineError, run, simulate
+from sim.simulate import AnyWorkload, run, simulate
 from sim.streams import stream
 from tests.pipeline_strategies import ARRIVALS, pipelines, predicted_ns, workload_of
 

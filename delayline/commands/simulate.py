@@ -24,6 +24,7 @@ from reports.replicated import Replicated
 from reports.run import Objective, Run
 from sim.backends.base import Backend
 from sim.backends.choose import backend_for
+from sim.engines import Engine
 
 Replications = Annotated[
     int | None,
@@ -41,6 +42,7 @@ def simulate(
     jobs: options.Jobs = 1,
     backend: options.Backend = None,
     address: options.Address = None,
+    engine: options.Engine = "auto",
     out: options.Out = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -55,18 +57,20 @@ def simulate(
     config = load_config(config_file, given)
     began_s = time.perf_counter()
     with backend_for(config, jobs, backend, address) as workers:
-        found = _simulate(config, workers, out, quiet)
+        found = _simulate(config, workers, engine, out, quiet)
     wall_s = time.perf_counter() - began_s
     if not found.metrics:
         say("interrupted: no replication is finished")
         raise typer.Exit(INTERRUPTED)
     figures = Replicated(tuple(found.metrics))
     if json:
-        print_json({**figures.to_json(), "wall_s": wall_s})
+        print_json({**figures.to_json(), "engine_reason": found.reason, "wall_s": wall_s})
     else:
         console = results()
         print_summary(console, config.name, figures, found.attainment())
         console.print(f"simulated in {wall_s:.2f} s" + (f", recorded in {out}" if out else ""))
+        if engine == "auto" and found.metrics[0].engine != "compiled":
+            console.print(f"on the reference driver: {found.reason}", soft_wrap=True)
     if not quiet:
         for note in found.notes:
             say(f"note: {note}")
@@ -83,6 +87,8 @@ class _Finished:
     metrics: list[Metrics] = field(default_factory=list)
     reached: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    reason: str = ""
+    """Why the driver that ran did."""
     interrupted: bool = False
 
     def add(self, config: Config, run: Run, recorder: Recorder | None) -> None:
@@ -93,6 +99,7 @@ class _Finished:
         if recorder is not None:
             recorder.add(run)
         self.objective, self.notes = run.objective, told
+        self.reason = str(run.log.info.get("engine_reason", ""))
         self.reached += reached
         self.metrics.append(metrics)
 
@@ -100,14 +107,16 @@ class _Finished:
         return None if self.objective is None else attainment(self.objective, self.reached)
 
 
-def _simulate(config: Config, workers: Backend, out: Path | None, quiet: bool) -> _Finished:
+def _simulate(
+    config: Config, workers: Backend, engine: Engine, out: Path | None, quiet: bool
+) -> _Finished:
     from sim.simulate import replications
 
     recorder = None if out is None else Recorder(out, config.replications)
     found = _Finished()
     try:
         with progress("simulating", config.replications, quiet=quiet) as advance:
-            for log in replications(config, backend=workers):
+            for log in replications(config, backend=workers, engine=engine):
                 found.add(config, run_of(config, log), recorder)
                 advance()
     except KeyboardInterrupt:

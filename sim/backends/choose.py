@@ -34,7 +34,7 @@ def backend(name: BackendName, jobs: int, address: str | None = None) -> Backend
 
 
 def backend_for(
-    config: Config,  # noqa: ARG001
+    config: Config,
     jobs: int,
     name: BackendName | None = None,
     address: str | None = None,
@@ -44,6 +44,12 @@ def backend_for(
     An address means ray. Otherwise it is threads where the compiled driver runs, which lets go of the
     interpreter, and processes where the reference does. Raises BackendError as :func:`backend` does.
     """
+    if name is None and address is not None:
+        name = "ray"
     if name is None:
-        name = "processes" if address is None else "ray"
+        from sim.simulate import engine_for
+
+        # One worker is this process either way, and need not ask what compiles.
+        compiled = jobs in (0, 1) or engine_for(config)[0] == "compiled"
+        name = "threads" if compiled else "processes"
     return backend(name, jobs, address)

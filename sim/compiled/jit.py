@@ -6,6 +6,7 @@ count who uses them takes several times as long as all the rest.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,6 +14,25 @@ import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
 _OPTIONS: dict[str, Any] = {"_nrt": False, "nogil": True}
+
+
+def _load_without_scipy() -> None:
+    """Load numba's functions of arrays, but not the linear algebra of scipy that they ask for: a quarter
+    of a process's start, for what no loop here calls. Whoever calls it in a process of theirs gets it
+    then.
+    """
+    blas = "scipy.linalg.cython_blas"
+    if blas in sys.modules or "numba.np.arraymath" in sys.modules:
+        return
+    sys.modules[blas] = None  # type: ignore[assignment]
+    try:
+        from numba.np import arraymath
+    finally:
+        del sys.modules[blas]
+    arraymath._HAVE_BLAS = True
+
+
+_load_without_scipy()
 
 
 def inlined(function: F) -> F:
