@@ -28,8 +28,11 @@ from policies.pipeline import Pipeline
 from policies.registry import POLICIES
 from policies.runlog import Outcome
 from reports.invariants import check
+from sim.compiled.rules import NotCompilableError, rules_of
+from sim.service.base import ServiceModel
 from sim.simulate import run
 from tests.pipeline_strategies import ARRIVALS, pipelines, workload_of
+from tests.test_compiled import MODELS, both
 from tests.test_simpy_driver import DrawnTimes, same
 
 KINDS = pytest.mark.parametrize("kind", sorted(POLICIES))
@@ -208,6 +211,21 @@ def test_its_rule_takes_knobs_by_their_names(kind: str) -> None:
     }
     policy = cls(**required)
     assert set(knob_values(policy, cls.rule)) <= names
+
+
+@KINDS
+@settings(max_examples=40)
+@given(data=st.data())
+def test_it_compiles_to_the_same(kind: str, data: st.DataObject) -> None:
+    try:
+        rules_of(POLICIES[kind])
+    except NotCompilableError as error:
+        pytest.skip(str(error))
+    pipeline: Pipeline = data.draw(pipelines(policies(kind)))
+    models: list[ServiceModel] = data.draw(
+        st.lists(st.sampled_from(MODELS), min_size=4, max_size=4)
+    )
+    both(pipeline, models[: len(pipeline.stages)], workload_of(data.draw(ARRIVALS)))
 
 
 @KINDS

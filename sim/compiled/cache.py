@@ -21,7 +21,11 @@ from typing import Any
 import numba
 
 from configs.atomic import write_text
+from sim.compiled import notice
 from sim.compiled.jit import entry
+
+LOOP_NAME = "loop"
+"""The function whose compilation is long enough to be told of."""
 
 _compiling = threading.RLock()
 """numba compiles one function at a time anyway; this keeps two threads from compiling the same."""
@@ -45,17 +49,21 @@ def kept(
     """
     whole = hashlib.sha256(f"{numba.__version__}\n{signature}\n{digest}\n{text}".encode())
     with _compiling:
-        function, cached = _function(name, text, names, whole.hexdigest()[:20])
+        function, cached, known = _function(name, text, names, whole.hexdigest()[:20])
+        if name == LOOP_NAME and not known:
+            notice.listener("compiling the simulator for this machine; it takes a while, once")
         return entry(function, signature, cached)
 
 
 def _function(
     name: str, text: str, names: Mapping[str, object], digest: str
-) -> tuple[Callable[..., Any], bool]:
-    """The function, and whether its file is there to keep the compiled form beside."""
+) -> tuple[Callable[..., Any], bool, bool]:
+    """The function, whether its file is there to keep the compiled form beside, and whether it was."""
     file = folder() / f"{name}_{digest}.py"
+    known = False
     try:
-        if not file.exists():
+        known = file.exists()
+        if not known:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_text(file, text)
         cached = os.access(file.parent, os.W_OK)
@@ -71,7 +79,7 @@ def _function(
     sys.modules[spec.name] = module  # what is kept names the module that it is of
     spec.loader.exec_module(module)
     function: Callable[..., Any] = getattr(module, name)
-    return function, cached
+    return function, cached, known
 
 
 def digest_of(code: CodeType) -> str:

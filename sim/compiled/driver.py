@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sim.compiled.cache import kept
+from sim.compiled.cache import LOOP_NAME, kept
 from sim.compiled.layout import LOOP
 
 _TEXT = "def loop(address):\n    return run(board_at(address))\n"
@@ -23,4 +23,4 @@ def loop() -> Callable[..., Any]:
     folder = Path(__file__).parent
     sources = [file.read_bytes() for file in sorted(folder.glob("*.py"))]
     digest = hashlib.sha256(b"\n".join(sources)).hexdigest()
-    return kept("loop", _TEXT, {"run": scheduler.loop, "board_at": board_at}, LOOP, digest)
+    return kept(LOOP_NAME, _TEXT, {"run": scheduler.loop, "board_at": board_at}, LOOP, digest)
