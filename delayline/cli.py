@@ -16,6 +16,7 @@ import typer
 from delayline.commands.compare import compare
 from delayline.commands.demo import demo
 from delayline.commands.import_profile import import_profile
+from delayline.commands.plan import plan
 from delayline.commands.profile import profile
 from delayline.commands.report import report
 from delayline.commands.run import run
@@ -39,6 +40,7 @@ for _command in (
     demo,
     simulate,
     tune,
+    plan,
     train,
     profile,
     import_profile,

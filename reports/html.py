@@ -53,10 +53,10 @@ def render(runs: Sequence[Run], validation: Validation | None = None) -> str:
     if not runs and validation is None:
         raise ValueError("a report needs at least one run, not 0")
     runs = _distinct(runs)
-    embed = _embedder()
+    embed = embedder()
     parts = _run_parts(runs, embed)
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             title=_title(runs),
@@ -82,7 +82,7 @@ def _title(runs: Sequence[Run]) -> str:
     return " · ".join(names) if names else "Validation"
 
 
-def _embedder() -> Callable[[str], Markup]:
+def embedder() -> Callable[[str], Markup]:
     """Puts figures into one page, each with ids of its own."""
     number = iter(range(1, 1_000_000))
 
@@ -199,19 +199,20 @@ def _quantile_figure(
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """The templates of this room, with the filters that they use."""
+    found = Environment(
         loader=PackageLoader("reports"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(
+    found.filters.update(
         figure=numbers.figure, count=numbers.count, percent=numbers.percent, change=numbers.change
     )
-    environment.globals["key_rows"] = _key_rows
-    return environment
+    found.globals["key_rows"] = _key_rows
+    return found
 
 
 def _key_rows(comparison: Comparison) -> list[object]:

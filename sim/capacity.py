@@ -20,7 +20,7 @@ def capacity_hz(config: Config, mean_items: float = 1.0) -> float:
     device_s: dict[str, float] = dict.fromkeys(config.devices, 0.0)
     for stage in config.stages:
         model = stage.service_here().for_stage(stage.name)
-        least_s = _least_s(model, stage.max_batch, stage.max_items, mean_items)
+        least_s = least_s_per_request(model, stage.max_batch, stage.max_items, mean_items)
         bound_s.append(least_s / stage.replicas)
         names = stage.device * stage.replicas if len(stage.device) == 1 else stage.device
         for name in names:
@@ -32,7 +32,7 @@ def capacity_hz(config: Config, mean_items: float = 1.0) -> float:
     return 1 / slowest_s if slowest_s > 0 else float("inf")
 
 
-def _least_s(
+def least_s_per_request(
     model: ServiceModel, max_batch: int, max_items: int | None, mean_items: float
 ) -> float:
     """The smallest mean time a request, over the batch sizes that fit."""
