@@ -30,7 +30,7 @@ format: setup
 	$(BIN)/ruff format .
 
 fuzz: setup
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q --timeout=3600 tests/test_simpy_driver.py tests/test_policy_contract.py tests/test_executor_properties.py $(wildcard tests/test_configs_*.py)
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q --timeout=3600 tests/test_simpy_driver.py tests/test_compiled.py tests/test_policy_contract.py tests/test_executor_properties.py $(wildcard tests/test_configs_*.py)
 
 bench: setup
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
