@@ -22,8 +22,18 @@ from benchmarks import table, whole_process
 from benchmarks.table import Measured, Row
 
 RESULT = Path(__file__).resolve().parent / "results" / "simulator.json"
-FIGURES = ("driver", "textbook", "peers", "memory", "growth", "fleet", "cold_start")
-ON_ALL_CORES: frozenset[str] = frozenset()
+FIGURES = (
+    "driver",
+    "textbook",
+    "peers",
+    "memory",
+    "growth",
+    "fleet",
+    "cold_start",
+    "sweep",
+    "plan",
+)
+ON_ALL_CORES = frozenset({"plan"})
 CAPTION = """\
 Rates are of simulation alone: requests drawn ahead, compiled code and caches warm, and the result holds
 completion times and all batches. One core unless told otherwise; medians of runs in turn (least to

@@ -13,9 +13,9 @@ from policies.runlog import RunLog
 from sim.simulate import simulate
 
 REQUESTS = (1_000_000, 2_000_000, 4_000_000, 8_000_000)
-STAGES = (1, 2, 4, 8, 16)
+STAGES = (1, 2, 4, 8, 16, 32)
 REPLICAS = (1, 10, 100, 1_000, 10_000)
-EACH = 1_000_000
+EACH = 2_000_000
 ROUNDS = 5
 NEAR = 0.15
 """How far a time may lie from the line."""
