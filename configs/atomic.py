@@ -29,11 +29,16 @@ def folder_in_place(folder: Path, keep: Collection[str] = ()) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all, in UTF-8. Raises OSError that names ``path``."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all. Raises OSError that names ``path``."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _scratch(path) as scratch:
             new = scratch / "new"
-            write_synced(new, text)
+            write_synced(new, content)
             os.replace(new, path)
         sync(path.parent)
     except OSError as error:

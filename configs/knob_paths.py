@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
@@ -53,8 +54,11 @@ class Knob:
         try:
             return TypeAdapter(typed).validate_python(raw)
         except ValidationError as error:
-            texts = [message(e, (), {}) for e in error.errors(include_url=False)]
-            raise ConfigError([Problem("", self.path, text) for text in texts]) from error
+            found = [
+                Problem("", ".".join([self.path, *map(str, e["loc"])]), message(e, (), {}))
+                for e in error.errors(include_url=False)
+            ]
+            raise ConfigError(found) from error
 
     def show(self, value: Any) -> Any:
         """``value`` as YAML holds it: ``2ms`` for 2000000."""
@@ -181,7 +185,8 @@ def _field_below(
             raise OtherKindError(error.problems)
         raise error
     field = fields[part]
-    hints = typing.get_type_hints(type(value), include_extras=True)
+    cls: Any = type(value)
+    hints: dict[str, Any] = _hints(cls)
     return _Place(
         getattr(value, field.name),
         hints[field.name],
@@ -189,6 +194,12 @@ def _field_below(
         bounds_of(field),
         lambda new: rebuild(dataclasses.replace(value, **{field.name: new})),
     )
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """The types of a part's fields; slow to resolve, and a search sets knobs thousands of times."""
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 def entry_names(entries: Sequence[Any]) -> list[str]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from delayline.runs import read_run as read_run
     from delayline.runs import run_of as run_of
     from delayline.runs import write_run as write_run
+    from delayline.sweeping import sweep as sweep
     from delayline.tuned import write_tuned as write_tuned
     from delayline.tuning import tune as tune
     from policies.runlog import RunLog as RunLog
@@ -58,6 +59,7 @@ _HOMES = {
     "run_of": "delayline.runs",
     "run_real": "delayline.real",
     "simulate": "sim.simulate",
+    "sweep": "delayline.sweeping",
     "tune": "delayline.tuning",
     "with_knob": "configs.knob_paths",
     "workload_of": "sim.simulate",

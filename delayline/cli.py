@@ -22,6 +22,7 @@ from delayline.commands.report import report
 from delayline.commands.run import run
 from delayline.commands.schema import schema
 from delayline.commands.simulate import simulate
+from delayline.commands.sweep import sweep
 from delayline.commands.train import train
 from delayline.commands.tune import tune
 from delayline.commands.validate import validate
@@ -39,6 +40,7 @@ app = typer.Typer(
 for _command in (
     demo,
     simulate,
+    sweep,
     tune,
     plan,
     train,

@@ -13,15 +13,25 @@ from reports.run import Objective, Run
 
 def run_of(config: Config, log: RunLog) -> Run:
     """The log of a run of ``config``, with its objective, its warm-up cut and its settings."""
-    arrival_ns = log.requests.arrival_ns
-    asked = config.objective
     return Run(
         name=config.name,
         log=log,
-        objective=None if asked is None else Objective(asked.latency_ns, asked.percentile),
-        warmup_ns=config.warmup.cut_ns(int(arrival_ns[-1]) if len(arrival_ns) else 0),
+        objective=objective_of(config),
+        warmup_ns=warmup_ns(config, log),
         config=plain_config(config),
     )
+
+
+def objective_of(config: Config) -> Objective | None:
+    """The objective as reports take it."""
+    asked = config.objective
+    return None if asked is None else Objective(asked.latency_ns, asked.percentile)
+
+
+def warmup_ns(config: Config, log: RunLog) -> int:
+    """Where the warm-up of a run of ``config`` ends."""
+    arrival_ns = log.requests.arrival_ns
+    return config.warmup.cut_ns(int(arrival_ns[-1]) if len(arrival_ns) else 0)
 
 
 def write_run(folder: str | os.PathLike[str], run: Run) -> None:

@@ -35,6 +35,13 @@ DEFINITIONS = (
         "pending requests, which then belong to the sum.",
     ),
     Definition(
+        "unanswered",
+        "",
+        "share",
+        "1 - completed / arrived",
+        "Requests that were shed, expired or failed, warm-up included; a column of sweeps.",
+    ),
+    Definition(
         "latency",
         "latency_ms",
         "ms",
@@ -132,6 +139,13 @@ DEFINITIONS = (
         "s",
         "sum over stages and batches of |[dispatched(b), finished(b)) in W|",
         "Replica time that was used.",
+    ),
+    Definition(
+        "busy seconds per 1,000",
+        "",
+        "s",
+        "1000 x busy seconds / |{i: completed(i) in W}|",
+        "Replica time that a thousand answers used.",
     ),
     Definition(
         "replica-seconds",

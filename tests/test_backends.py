@@ -16,8 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from configs.knob_paths import knob_value
+from configs.model import Config
+from delayline import sweeping
 from delayline.loading import load_config
+from delayline.sweeping import design, run_sweep
+from delayline.sweeping import measure as measured
 from policies.runlog import RunLog
+from reports.sweep_table import Row
 from sim.backends.base import Backend, BackendError, WorkerLostError
 from sim.backends.choose import BackendName, backend, backend_for
 from sim.simulate import replications
@@ -121,6 +127,30 @@ def test_replications_are_the_same_bit_for_bit_on_every_backend(
     for workers in (backend("threads", 2), backend("processes", 2), on_ray):
         there = list(replications(config, backend=workers))
         assert [columns(log) for log in there] == [columns(log) for log in here]
+
+
+def test_a_sweep_gives_the_same_table_on_every_backend_whatever_dies(
+    on_ray: Backend, tmp_path: Path
+) -> None:
+    config = load_config(written(tmp_path), ["workload.requests=300", "replications=2"])
+    over = ["stages.rank.policy.delay=0ms..9ms:10"]
+    here = run_sweep(design(config, over), tmp_path / "here.parquet", jobs=1)
+    for name, workers in (("processes", backend("processes", 2)), ("ray", on_ray)):
+        (marks := tmp_path / name).mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sweeping, "measure", partial(killed_in_mid_sweep, marks))
+            there = run_sweep(design(config, over), marks / "out.parquet", backend=workers)
+        assert there.table.equals(here.table)
+        assert [mark.name for mark in marks.glob("killed*")] == ["killed"]
+
+
+def killed_in_mid_sweep(marks: Path, config: Config, log: RunLog) -> Row:
+    """The worker of one candidate dies when it has simulated it, the first time."""
+    delay_ns = knob_value(config, "stages.rank.policy.delay")
+    if (delay_ns, log.info["replication"]) == (4_000_000, 1) and not (marks / "killed").exists():
+        (marks / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return measured(config, log)
 
 
 def columns(log: RunLog) -> dict[str, bytes]:

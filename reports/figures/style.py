@@ -41,6 +41,8 @@ _VARIABLES = {
 }
 _FONT = "DejaVu Sans"
 """Comes with Matplotlib; only used to measure text, the page chooses what is shown."""
+_DPI = 150
+"""Of figures that are pixels."""
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "delayline",
@@ -103,6 +105,14 @@ class Sheet:
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         self.figure.savefig(target, format="svg", transparent=True, metadata=nothing)
         return _finish(target.getvalue(), label)
+
+    def file(self, kind: str) -> bytes:
+        """The figure as the content of a file of its own: ``svg``, ``png`` or ``pdf``."""
+        target = io.BytesIO()
+        made_at = {"svg": "Date", "png": "Creation Time", "pdf": "CreationDate"}
+        metadata = {made_at[kind]: None}  # or no two files would be the same
+        self.figure.savefig(target, format=kind, dpi=_DPI, metadata=metadata)
+        return target.getvalue()
 
 
 def color(index: int) -> str:

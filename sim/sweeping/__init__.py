@@ -1,0 +1,1 @@
+"""Sweeps: many settings of the knobs, chosen beforehand, each simulated."""
