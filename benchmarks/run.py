@@ -33,7 +33,7 @@ FIGURES = (
     "sweep",
     "plan",
 )
-ON_ALL_CORES = frozenset({"plan"})
+ON_ALL_CORES = frozenset({"sweep", "plan"})
 CAPTION = """\
 Rates are of simulation alone: requests drawn ahead, compiled code and caches warm, and the result holds
 completion times and all batches. One core unless told otherwise; medians of runs in turn (least to
