@@ -190,6 +190,12 @@ def _full(column: Any, n: int) -> Int64:
     return column[:n] if len(column) >= n else np.broadcast_to(column[0], n)
 
 
+def _reasons(pipeline: Pipeline, dropped: list[int], why: list[int]) -> dict[int, str]:
+    """Why each was dropped; the few texts that there are are made once."""
+    texts = {code: _reason(pipeline, code) for code in set(why)}
+    return dict(zip(dropped, map(texts.__getitem__, why), strict=True))
+
+
 def _reason(pipeline: Pipeline, why: int) -> str:
     reason, k = divmod(why, 64)
     spec = pipeline.stages[k]
