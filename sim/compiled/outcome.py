@@ -179,9 +179,7 @@ def _requests(pipeline: Pipeline, board: Board) -> RequestLog:
         outcome=outcome,
         level=np.broadcast_to(np.int8(0), n),
         priority=board.priority[:n],
-        reasons={
-            request: _reason(pipeline, int(board.why[request])) for request in map(int, dropped)
-        },
+        reasons=_reasons(pipeline, dropped, board.why[dropped].tolist()),
     )
 
 
