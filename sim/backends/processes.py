@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic
 
-from sim.backends.base import AHEAD, Backend, R, T, WorkerLostError
+from sim.backends.base import Backend, R, T, WorkerLostError
 
 MOST_LOSSES = 3
 """How often workers may die before the next answer is known."""
+_AHEAD = 2
+"""Tasks a worker that are given out at once: as many as loky passes on. Any more would wait with its
+manager, which stumbles over them when the pool is stopped.
+"""
 _IDLE_S = 300
 """How long workers wait for more work before they end."""
 
@@ -41,7 +45,7 @@ class Processes(Backend):
         given: deque[_Given[T, R]] = deque()
         try:
             while True:
-                room = AHEAD * self.workers - len(given)
+                room = _AHEAD * self.workers - len(given)
                 given.extend(_Given(task) for task in islice(left, room))
                 if not given:
                     return
