@@ -30,6 +30,7 @@ from tests.command_line import written
 
 DELAY = "stages.rank.policy.delay"
 BATCH = "stages.rank.max_batch"
+PIPELINE4 = Path(__file__).parents[1] / "configs" / "pipeline4.yaml"
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_axes_may_not_touch_one_knob(shop: Config, paths: list[str], told: str) 
 
 @given(count=st.integers(1, 200), more=st.integers(0, 200), seed=st.integers(0, 9))
 def test_a_longer_scatter_begins_as_a_shorter_one(count: int, more: int, seed: int) -> None:
-    config = delayline.load_config("configs/pipeline4.yaml")
+    config = delayline.load_config(PIPELINE4)
     axes = [
         parse_axis(config, f"{DELAY}=0ms..10ms"),
         parse_axis(config, f"{BATCH}=1..8"),
