@@ -6,6 +6,9 @@ from policies.contract import Policy
 from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.load_adaptive import LoadAdaptive
+from policies.ray_serve import RayServe
+from policies.tf_serving import TfServing
+from policies.triton import Triton
 
 POLICIES: dict[str, type[Policy]] = {
     policy.kind: policy
@@ -13,6 +16,9 @@ POLICIES: dict[str, type[Policy]] = {
         Immediate,
         Fixed,
         LoadAdaptive,
+        Triton,
+        TfServing,
+        RayServe,
     )
 }
 """Kind to class."""

@@ -62,11 +62,12 @@ def lines(text: str) -> list[str]:
         (
             "policy: {kind: zzz}",
             "stages.rank.policy.kind: there is no policy kind 'zzz';"
-            " known: immediate, fixed, load_adaptive",
+            " known: immediate, fixed, load_adaptive, triton, tf_serving, ray_serve",
         ),
         (
             "policy: {delay: 2ms}",
-            "stages.rank.policy.kind: is missing; policy kinds: immediate, fixed, load_adaptive",
+            "stages.rank.policy.kind: is missing; policy kinds: immediate, fixed, load_adaptive, triton,"
+            " tf_serving, ray_serve",
         ),
         (
             "policy: 2ms",

@@ -160,7 +160,7 @@ def test_what_was_given_is_left_as_it_was() -> None:
         (
             "stages.rank.policy.kind=zzz",
             "stages.rank.policy.kind: there is no policy kind 'zzz';"
-            " known: immediate, fixed, load_adaptive",
+            " known: immediate, fixed, load_adaptive, triton, tf_serving, ray_serve",
         ),
         ("devices.gpu0.slts=2", "devices.gpu0.slts: unknown key; did you mean `slots`?"),
         ("stages.rank.device=gpu7", "stages.rank.device: there is no device `gpu7`; devices: none"),

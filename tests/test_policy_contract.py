@@ -50,6 +50,8 @@ def values(annotation: Any, field: dataclasses.Field[Any]) -> st.SearchStrategy[
         return st.one_of(*(values(part, field) for part in get_args(annotation)))
     if annotation is type(None):
         return st.none()
+    if get_origin(annotation) is tuple:
+        return st.lists(values(get_args(annotation)[0], field), max_size=3).map(tuple)
     if get_origin(annotation) is Literal:
         return st.sampled_from(get_args(annotation))
     if annotation is bool:
