@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.compiled import calls, views
+from sim.compiled import calls
 from sim.compiled.jit import called, inlined
 from sim.compiled.layout import UNABLE
 
@@ -66,7 +66,6 @@ def tick(b: Any, now_ns: int) -> None:
         st = b.stages[k]
         while st.next_tick_ns <= now_ns:
             if st.tick:
-                state, ints, floats = views.own(b, k)
-                calls.tick(st.tick, (views.shown(b, k), now_ns, state, ints, floats))
+                calls.tick(st.tick, (b, k, now_ns))
             st.next_tick_ns += st.tick_ns
             ask_again(b, k)

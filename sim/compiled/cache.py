@@ -7,6 +7,7 @@ file of its own, whose name holds a digest of all that went into it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import os
@@ -80,6 +81,13 @@ def _function(
     spec.loader.exec_module(module)
     function: Callable[..., Any] = getattr(module, name)
     return function, cached, known
+
+
+@functools.cache
+def sources() -> str:
+    """A digest of the compiled driver's own sources."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"\n".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def digest_of(code: CodeType) -> str:

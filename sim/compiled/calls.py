@@ -14,7 +14,15 @@ from numba.core import cgutils
 from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
 
-from sim.compiled.layout import ASK, OBSERVE, TICK
+from sim.compiled.pointers import BOARD
+
+_I64 = types.int64
+ASK = types.UniTuple(_I64, 3)(BOARD, _I64, _I64)
+"""(board, stage, now_ns) to an answer: what the policy sees is read by the rule itself, as far as it needs."""
+TICK = _I64(BOARD, _I64, _I64)
+"""The same to 0."""
+OBSERVE = _I64(BOARD, _I64, _I64, _I64, _I64)
+"""(board, stage, now_ns, requests, service_ns) to 0."""
 
 
 def address_of(compiled: Callable[..., Any]) -> int:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from sim.compiled.cache import LOOP_NAME, kept
+from sim.compiled.cache import LOOP_NAME, kept, sources
 from sim.compiled.layout import LOOP
 
 _TEXT = "def loop(address):\n    return run(board_at(address))\n"
@@ -20,7 +18,4 @@ def loop() -> Callable[..., Any]:
     from sim.compiled import scheduler
     from sim.compiled.pointers import board_at
 
-    folder = Path(__file__).parent
-    sources = [file.read_bytes() for file in sorted(folder.glob("*.py"))]
-    digest = hashlib.sha256(b"\n".join(sources)).hexdigest()
-    return kept(LOOP_NAME, _TEXT, {"run": scheduler.loop, "board_at": board_at}, LOOP, digest)
+    return kept(LOOP_NAME, _TEXT, {"run": scheduler.loop, "board_at": board_at}, LOOP, sources())

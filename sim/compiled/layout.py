@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import from_dtype, types
 
-from policies.contract import NEVER_NS, NO_SIZE, View
+from policies.contract import NEVER_NS, NO_SIZE
 
 NEVER = NEVER_NS
 UNABLE = NEVER_NS
@@ -200,12 +200,5 @@ _TYPES: dict[str, types.Type] = {
 ARRAYS = {name: _TYPES.get(name, _INTS) for name in Board._fields}
 """The type of each array."""
 
-VIEW = types.NamedTuple((_I64,) * 11 + (_F64,) * 3 + (_INTS,), View)
-ASK = types.UniTuple(_I64, 3)(VIEW, _I64, _INTS, _INTS, _FLOATS)
-"""(view, now_ns, state, integer knobs, float knobs) to an answer."""
-TICK = _I64(VIEW, _I64, _INTS, _INTS, _FLOATS)
-"""The same to 0."""
-OBSERVE = _I64(VIEW, _I64, _INTS, _I64, _I64, _INTS, _FLOATS)
-"""(view, now_ns, state, requests, service_ns, integer knobs, float knobs) to 0."""
 LOOP = _I64(_I64)
 """The loop over events: address of the board's table to OVER, MORE or NONSENSE."""

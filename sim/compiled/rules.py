@@ -14,13 +14,12 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from policies.contract import Policy, RulePolicy, knob_parameters
-from sim.compiled.cache import digest_of, kept
-from sim.compiled.calls import address_of
+from sim.compiled import views
+from sim.compiled.cache import digest_of, kept, sources
+from sim.compiled.calls import ASK, OBSERVE, TICK, address_of
 from sim.compiled.jit import called
-from sim.compiled.layout import ASK, OBSERVE, TICK
 
-_GIVEN = {"ask": "view, now_ns, state", "tick": "view, now_ns, state"}
-_GIVEN["observe"] = "view, now_ns, state, requests, service_ns"
+_MORE = {"ask": "", "tick": "", "observe": ", requests, service_ns"}
 _SIGNATURES = {"ask": ASK, "tick": TICK, "observe": OBSERVE}
 _RULES = {"ask": "rule", "tick": "tick_rule", "observe": "observe_rule"}
 
@@ -103,14 +102,19 @@ def _compiled(
     if not isinstance(rule, FunctionType) or rule.__closure__:
         raise NotCompilableError(f"policy {cls.kind}: its {_RULES[part]} is no plain function")
     places = _places(knobs)
-    given = _GIVEN[part]
-    passed = ", ".join([given, *(places[name] for name in knob_parameters(rule))])
-    call = f"return rule({passed})" if part == "ask" else f"rule({passed})\n    return 0"
-    text = f"def {part}({given}, ints, floats):\n    {call}\n"
+    more = _MORE[part]
+    passed = ["shown(board, k), now_ns, state" + more]
+    passed += [places[name] for name in knob_parameters(rule)]
+    call = f"rule({', '.join(passed)})"
+    text = (
+        f"def {part}(board, k, now_ns{more}):\n"
+        "    state, ints, floats = own(board, k)\n"
+        f"    {f'return {call}' if part == 'ask' else f'{call}; return 0'}\n"
+    )
     digests: list[str] = []
     try:
-        found = {"rule": _jitted(rule, {}, digests)}
-        return kept(part, text, found, _SIGNATURES[part], "\n".join(digests))
+        found = {"rule": _jitted(rule, {}, digests), "shown": views.shown, "own": views.own}
+        return kept(part, text, found, _SIGNATURES[part], "\n".join([sources(), *digests]))
     except Exception as error:  # numba has many ways to say no
         raise NotCompilableError(
             f"policy {cls.kind}: its {_RULES[part]} does not compile: {_reason(error)}"

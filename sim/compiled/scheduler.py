@@ -137,10 +137,7 @@ def _finished(b: Any, now_ns: int, k: int, batch: int) -> None:
 @called
 def _observe(b: Any, now_ns: int, k: int, requests: int, service_ns: int) -> None:
     st = b.stages[k]
-    state, ints, floats = views.own(b, k)
-    calls.observe(
-        st.observe, (views.shown(b, k), now_ns, state, requests, service_ns, ints, floats)
-    )
+    calls.observe(st.observe, (b, k, now_ns, requests, service_ns))
     alarms.ask_again(b, k)
 
 
@@ -194,15 +191,13 @@ def _decide_stage(b: Any, now_ns: int, k: int) -> bool:
             st.wake_size = 1
             st.wake_ns = NEVER
             return True
-        view = views.shown(b, k)
-        state, ints, floats = views.own(b, k)
-        count, until_ns, size = calls.ask(st.ask, (view, now_ns, state, ints, floats))
+        count, until_ns, size = calls.ask(st.ask, (b, k, now_ns))
         if count == 0 and until_ns > now_ns and size > st.waiting:
             st.wake_ns = until_ns
             st.wake_size = min(size, MOST_SIZE)
             return True
-        if not 0 < count <= view.sendable:
-            _note_nonsense(b, view, k, count, until_ns, size)
+        if not 0 < count <= views.most(b, k):
+            _note_nonsense(b, k, count, until_ns, size)
             return False
         _start(b, now_ns, k, count)
     st.wake_size = UNABLE
@@ -265,8 +260,9 @@ def _pick(b: Any, k: int) -> int:
 
 
 @called
-def _note_nonsense(b: Any, view: Any, k: int, count: int, until_ns: int, size: int) -> None:
+def _note_nonsense(b: Any, k: int, count: int, until_ns: int, size: int) -> None:
     run = b.run[0]
+    view = views.shown(b, k)
     run.answer_stage = k
     run.answer_n = count
     run.answer_until_ns = until_ns

@@ -17,7 +17,7 @@ def shown(b: Any, k: int) -> View:
     plain = st.plain != 0
     return View(
         st.waiting,
-        min(st.waiting, st.max_batch) if plain else sendable(b, k),
+        most(b, k),
         st.waiting if b.run[0].unit_items else st.waiting_items,
         queues.oldest_ns(b, k),
         _earliest_deadline_ns(b, k) if st.reads_deadlines else NEVER,
@@ -45,15 +45,22 @@ def own(b: Any, k: int) -> Any:
     )
 
 
+@inlined
+def most(b: Any, k: int) -> int:
+    """How many can be sent as one batch."""
+    st = b.stages[k]
+    return min(st.waiting, st.max_batch) if st.plain else _sendable(b, k)
+
+
 @called
-def sendable(b: Any, k: int) -> int:
+def _sendable(b: Any, k: int) -> int:
     """How many of the first requests make one batch: by count, and by items (at least one)."""
     st = b.stages[k]
-    most = min(st.waiting, st.max_batch)
+    by_count = min(st.waiting, st.max_batch)
     left = st.max_items
     fit = 0
     step = queues.first(b, k)
-    while fit < most:
+    while fit < by_count:
         left -= flow.items_of(b, queues.request_of(b, k, step))
         if left < 0 and fit:
             break
