@@ -18,7 +18,7 @@ from sim.compiled.pointers import BOARD
 
 _I64 = types.int64
 ASK = types.UniTuple(_I64, 3)(BOARD, _I64, _I64)
-"""(board, stage, now_ns) to an answer: what the policy sees is read by the rule itself, as far as it needs."""
+"""(board, stage, now_ns) to an answer: a rule reads of the view what it needs of it."""
 TICK = _I64(BOARD, _I64, _I64)
 """The same to 0."""
 OBSERVE = _I64(BOARD, _I64, _I64, _I64, _I64)
