@@ -42,8 +42,12 @@ class Fixed(RulePolicy):
 
 def held(view: View, now_ns: int, delay_ns: int, size: int) -> Answer:
     """The answer of a fixed hold, for other rules that come down to one."""
+    return held_until(view, now_ns, view.oldest_enqueued_ns + delay_ns, size)
+
+
+def held_until(view: View, now_ns: int, until_ns: int, size: int) -> Answer:
+    """As :func:`held`, where the wait ends at a time of the rule's own."""
     target = size if size > 0 else view.max_batch
-    until_ns = view.oldest_enqueued_ns + delay_ns
     if view.waiting >= target or view.sendable < view.waiting or now_ns >= until_ns:
         return view.sendable, 0, 0
     return 0, until_ns, target

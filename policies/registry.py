@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from policies.bentoml import BentoMl
+from policies.clipper import Clipper
 from policies.contract import Policy
 from policies.fixed import Fixed
 from policies.immediate import Immediate
+from policies.litserve import LitServe
 from policies.load_adaptive import LoadAdaptive
+from policies.mosec import Mosec
 from policies.ray_serve import RayServe
 from policies.tf_serving import TfServing
+from policies.torchserve import TorchServe
 from policies.triton import Triton
 
 POLICIES: dict[str, type[Policy]] = {
@@ -19,6 +24,11 @@ POLICIES: dict[str, type[Policy]] = {
         Triton,
         TfServing,
         RayServe,
+        Mosec,
+        LitServe,
+        TorchServe,
+        BentoMl,
+        Clipper,
     )
 }
 """Kind to class."""
