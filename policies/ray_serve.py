@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from policies.contract import Answer, Reads, RulePolicy, State, View
+from policies.fixed import held_until
 from policies.knobs import knob
+from policies.receiving import first_receive_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,4 @@ class RayServe(RulePolicy):
         """Equation: send iff the batch is full, or now >= taken + batch_wait_timeout, where
         taken = max(oldest's entry, replica idle since, last dispatch).
         """
-        taken_ns = max(view.oldest_enqueued_ns, view.idle_since_ns, view.last_dispatch_ns)
-        until_ns = taken_ns + batch_wait_timeout_ns
-        full = view.sendable >= view.max_batch or view.sendable < view.waiting
-        if full or now_ns >= until_ns:
-            return view.sendable, 0, 0
-        return 0, until_ns, view.max_batch
+        return held_until(view, now_ns, first_receive_ns(view) + batch_wait_timeout_ns, 0)
