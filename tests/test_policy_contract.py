@@ -58,7 +58,9 @@ def values(annotation: Any, field: dataclasses.Field[Any]) -> st.SearchStrategy[
         return st.booleans()
     if annotation is int:
         bottom = int(low or 0) + (bounds.gt is not None)
-        top = int(high) if high is not None else bottom + (200 if field.name.endswith("_ns") else 8)
+        top = bottom + (200 if field.name.endswith("_ns") else 8)
+        if high is not None:
+            top = min(int(high), top) if field.name.endswith("_ns") else int(high)
         return st.integers(bottom, top)
     if annotation is float:
         most = high if high is not None else 10.0
