@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from sim.planning.bounds import work
 from sim.planning.demand import HOUR_NS
 from sim.planning.failures import Loss
 from sim.planning.plan import Plan
-from sim.planning.problem import Allocation
+from sim.planning.problem import Allocation, put_in
 from sim.planning.schedule import Hour
 
 
@@ -53,6 +54,8 @@ def _table(rows: Rows) -> Table:
 def stage_rows(plan: Plan) -> Rows:
     """Stage by stage: what it gets, how busy that is, and what becomes of it when one is lost."""
     pools = list(zip(plan.planned.pools, plan.best.candidate.allocation, plan.losses, strict=True))
+    config = put_in(plan.planned.config, plan.planned.pools, plan.best.candidate)
+    as_planned = replace(plan.planned, config=config)
     rows = []
     for stage, setting in zip(
         plan.planned.config.stages, plan.best.candidate.settings, strict=True
@@ -64,7 +67,7 @@ def stage_rows(plan: Plan) -> Rows:
             choice.device or NONE,
             policy_text(setting.policy),
             str(setting.max_batch),
-            percent(work(plan.planned, pool, choice.device) / choice.count),
+            percent(work(as_planned, pool, choice.device) / choice.count),
             loss_text(loss),
         )
         rows.append(row)

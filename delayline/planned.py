@@ -17,6 +17,9 @@ from sim.planning.problem import Allocation, put_in
 from sim.planning.schedule import Schedule
 from sim.planning.verify import Reached, Verified
 
+_PLACES = 9
+"""Decimals of a cost: sums of prices carry the rounding of floats beyond."""
+
 
 def planned_config(config: Config, plan: Plan) -> Config:
     """``config``, which was planned for, at the plan's rate and with the plan put in."""
@@ -33,8 +36,12 @@ def write_plan(path: Path, config: Config, plan: Plan) -> None:
     schema = SCHEMA_LINE.format("schema.json")
     text = dump_config(planned_config(config, plan), folder).removeprefix(schema)
     first = schema if (folder / "schema.json").exists() else ""
-    lines = [asked(plan), f"cost: {cost_text(plan, plan.best.cost)}", *told(plan)]
-    comment = "".join(f"# {line[0].upper()}{line[1:]}.\n" for line in lines)
+    lines = [
+        f"Planned for {asked(plan)}.",
+        f"Cost: {cost_text(plan, plan.best.cost)}.",
+        *told(plan),
+    ]
+    comment = "".join(f"# {line}\n" for line in lines)
     write_text(path, first + comment + text)
 
 
@@ -42,7 +49,7 @@ def asked(plan: Plan) -> str:
     """What was asked, in words."""
     text = f"{plan.planned.goal} at {plan.demand.mean_hz:,.0f} requests/s"
     if plan.demand.because:
-        text += f", planned for {plan.demand.because} at {plan.planned.rate_hz:,.0f}/s"
+        text += f", planned for {plan.planned.rate_hz:,.0f}/s: {plan.demand.because}"
     return text
 
 
@@ -128,7 +135,7 @@ def plan_json(plan: Plan) -> dict[str, object]:
     return {
         **found,
         "proven": plan.proven,
-        "least_cost_per_hour": plan.least_cost,
+        "least_cost_per_hour": round(plan.least_cost, _PLACES),
         "evaluated": len(plan.trials),
         "simulations": plan.simulations,
     }
@@ -145,7 +152,7 @@ def _plan(plan: Plan, verified: Verified) -> dict[str, object]:
         }
         for stage in config.stages
     }
-    return {"stages": stages, "cost_per_hour": verified.cost}
+    return {"stages": stages, "cost_per_hour": round(verified.cost, _PLACES)}
 
 
 def _reached(reached: Reached) -> Mapping[str, float | None]:
@@ -167,14 +174,14 @@ def _met(plan: Plan, loss: Loss) -> bool:
 def _schedule(plan: Plan, found: Schedule, reached: str) -> dict[str, object]:
     return {
         "hour_s": found.hour_ns / 1e9,
-        "cost_per_hour": found.cost,
-        "static_cost_per_hour": found.static_cost,
+        "cost_per_hour": round(found.cost, _PLACES),
+        "static_cost_per_hour": round(found.static_cost, _PLACES),
         "hours": [
             {
                 "hour": hour.number,
                 "rate_rps": hour.rate_hz,
                 "replicas": replicas(plan, hour.allocation),
-                "cost_per_hour": hour.cost,
+                "cost_per_hour": round(hour.cost, _PLACES),
                 reached: _reached(hour.reached),
             }
             for hour in found.hours

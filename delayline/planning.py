@@ -11,9 +11,10 @@ from configs.model import Config, ObjectiveConfig
 from configs.units import parse_duration, parse_rate
 from delayline.console import progress
 from delayline.errors import CommandError
+from delayline.runs import objective_of, warmup_ns
 from policies.runlog import RunLog
 from reports.objective import reached_ms
-from reports.run import Objective, Run
+from reports.run import Run
 from sim.backends.base import Backend
 from sim.backends.threads import Threads
 from sim.planning.demand import demand_of
@@ -29,13 +30,7 @@ _USUAL_STEPS = 200
 
 def latency_ms(config: Config, log: RunLog) -> float:
     """The latency of a run at the objective's percentile; see :func:`reports.objective.reached_ms`."""
-    asked = config.objective
-    if asked is None:
-        raise ValueError("objective is not set")
-    arrival_ns = log.requests.arrival_ns
-    cut_ns = config.warmup.cut_ns(int(arrival_ns[-1]) if len(arrival_ns) else 0)
-    goal = Objective(asked.latency_ns, asked.percentile)
-    return reached_ms(Run(config.name, log, goal, cut_ns))
+    return reached_ms(Run(config.name, log, objective_of(config), warmup_ns(config, log)))
 
 
 def plan(

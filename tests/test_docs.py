@@ -43,7 +43,7 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-_WALL_TIME = re.compile(r"(simulated|tuned|ran|trained) in [0-9.]+ s")
+_WALL_TIME = re.compile(r"(simulated|tuned|planned|ran|trained) in [0-9.]+ s")
 _NUMBER = re.compile(r"[-+]?[0-9][0-9.,]*(us|ms|%)?")
 _LIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

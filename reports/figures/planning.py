@@ -81,7 +81,7 @@ def cost_against_latency(
         axes.set_ylabel(latency)
         if all(each == int(each) for each in costs):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _objective(axes, objective_ms)
+        _objective(axes, objective_ms, right=True)
         handles, labels = axes.get_legend_handles_labels()
         once = dict(zip(labels, handles, strict=True))
         sheet.figure.legend(once.values(), once.keys(), loc="outside lower left", ncols=len(once))
@@ -119,6 +119,7 @@ def latency_against_rate(
         axes.set_ylabel(latency)
         axes.xaxis.set_major_formatter("{x:,.0f}")
         _objective(axes, objective_ms)
+        ground = {"facecolor": GROUND, "linewidth": 0, "pad": 1.5}
         for rate_hz, text, height in (
             (planned_hz, f"planned {planned_hz:,.0f}/s", 0.16),
             (highest_hz, f"bears {highest_hz:,.0f}/s", 0.05),
@@ -127,7 +128,7 @@ def latency_against_rate(
             axes.annotate(
                 text, (rate_hz, height), xycoords=("data", "axes fraction"), xytext=(-5, 0),
                 textcoords="offset points", ha="right" if rate_hz > 0.2 * end_hz else "left",
-                color=INK, fontsize=9,
+                color=INK, fontsize=9, bbox=ground,
             )  # fmt: skip
         return sheet.svg("Latency of the plan against the rate, with the objective")
 
@@ -155,9 +156,10 @@ def day(hours: Sequence[Step], static_cost: float, cost: str) -> str:
         return sheet.svg("Rate and cost by hour, scheduled and static")
 
 
-def _objective(axes: Axes, objective_ms: float) -> None:
+def _objective(axes: Axes, objective_ms: float, *, right: bool = False) -> None:
     axes.axhline(objective_ms, color=GOAL, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.annotate(
-        f"objective {objective_ms:g} ms", (0.994, objective_ms), xycoords=("axes fraction", "data"),
-        xytext=(0, 4), textcoords="offset points", ha="right", color=GOAL, fontsize=9,
+        f"objective {objective_ms:g} ms", (0.994 if right else 0.006, objective_ms),
+        xycoords=("axes fraction", "data"), xytext=(0, 4), textcoords="offset points",
+        ha="right" if right else "left", color=GOAL, fontsize=9,
     )  # fmt: skip

@@ -36,7 +36,8 @@ _CYCLES = 30
 _MOST_REQUESTS = 1_000_000
 _MOST_DRAWN = 5_000_000
 """A record that holds more is thinned in its rate before it is looked at."""
-_SPARSE_HZ = 1000.0
+_SPARSE_HZ = 1.0
+"""Rate at which a record is drawn for its length alone."""
 _POINTS = 65
 
 
@@ -49,7 +50,9 @@ class Demand:
     items: Items | None
     mean_hz: float
     hours_hz: tuple[float, ...] = ()
-    """The highest rate in each hour of the cycle; none where the rate is steady."""
+    """The highest rate in each hour of the cycle, a quarter of an hour counting to the hour of its middle;
+    none where the rate is steady.
+    """
     hour_ns: int = HOUR_NS
     because: str = ""
     """Why the planned rate is not the mean."""
@@ -95,7 +98,7 @@ def _diurnal(arrivals: Diurnal, items: Items | None) -> Demand:
     damped = arrivals.amplitude * float(np.sinc(window))
     rates = []
     for number in range(hours):
-        middle = number * hour + np.linspace(window / 2, hour - window / 2, _POINTS)
+        middle = number * hour + np.linspace(0, hour, _POINTS)
         swing = np.sin(2 * math.pi * (middle + arrivals.phase))
         rates.append(arrivals.rate_hz * (1 + damped * float(swing.max())))
     return Demand(
@@ -118,7 +121,7 @@ def _mmpp(arrivals: Mmpp, items: Items | None) -> Demand:
     needed = math.ceil(_CYCLES * sum(arrivals.sojourn_ns) / NS_PER_S * mean_hz)
     if needed <= _MOST_REQUESTS:
         return Demand(arrivals, items, mean_hz, least_requests=needed)
-    because = "the highest state, which lasts for longer than a run can tell"
+    because = "the highest state, which outlasts any run"
     return Demand(Poisson(max(arrivals.rates_hz)), items, mean_hz, because=because)
 
 
@@ -158,7 +161,7 @@ def _as_recorded(
         counts: Counts = config.workload.arrivals
         return counts
     sparse = arrivals.scaled(_SPARSE_HZ / max(arrivals.mean_rate_hz(), _SPARSE_HZ))
-    span_s = float(sparse.times_ns(rng, _MOST_DRAWN, None)[-1]) / NS_PER_S
+    span_s = float(sparse.times_ns(rng, None, None)[-1]) / NS_PER_S
     expected = arrivals.mean_rate_hz() * span_s
     return arrivals.scaled(min(1.0, _MOST_DRAWN / expected))
 
@@ -198,14 +201,9 @@ class _Hours:
         counts[times_ns + window_ns > span_ns] = 0
         peak = int(counts.argmax())
         rates = counts * NS_PER_S / window_ns
-        hour = times_ns // hour_ns % DAY_HOURS
-        # A window belongs to the hour that it begins in, and to that which it ends in.
-        until = (times_ns + window_ns) // hour_ns % DAY_HOURS
+        hour = (times_ns + window_ns // 2) // hour_ns % DAY_HOURS
         number = min(DAY_HOURS, -(-span_ns // hour_ns))
-        by_hour = [
-            float(rates[(hour == each) | (until == each)].max(initial=0.0))
-            for each in range(number)
-        ]
+        by_hour = [float(rates[hour == each].max(initial=0.0)) for each in range(number)]
         return _Hours(
             (peak, int(ends[peak])),
             float(rates[peak]),

@@ -15,9 +15,11 @@ _CAPS = (1, 2, 4, 8)
 """What max_batch is divided by."""
 _HOPELESS = 4.0
 """Times the objective beyond which no hold is looked for."""
+_FAR = 1.25
+"""The same after one pass over the stages."""
 _PASSES = 2
 _GAIN = 0.98
-"""A change is kept where latency falls below so much of what it was: less is the luck of one run."""
+"""A change counts where latency falls below so much of what it was: less is the luck of one run."""
 
 
 class Holds:
@@ -53,7 +55,16 @@ class Holds:
         )
         starts = list(dict.fromkeys([candidate.settings, uncapped, *self._starts()]))
         settings, latency_ms = longer._best(candidate.allocation, starts)
-        return longer._descend(candidate.allocation, settings, latency_ms, 0.0, caps=False)[0]
+        found = longer._descend(candidate.allocation, settings, latency_ms, 0.0, caps=False)
+        return longer._usual(candidate.allocation, *found)
+
+    def _usual(self, allocation: Allocation, settings: Settings, latency_ms: float) -> Settings:
+        """As configured wherever that loses next to nothing."""
+        for place, configured in enumerate(self._planned.configured()):
+            changed = (*settings[:place], configured, *settings[place + 1 :])
+            if self._best(allocation, [changed])[1] <= latency_ms / _GAIN:
+                settings = changed
+        return settings
 
     def _starts(self) -> list[Settings]:
         """As configured, without holds, and held for a share of the objective at every stage alike."""
@@ -86,7 +97,7 @@ class Holds:
                     settings, latency_ms = found, found_ms
                 if latency_ms <= goal_ms:
                     return settings, latency_ms
-            if latency_ms >= before_ms:
+            if latency_ms >= before_ms or latency_ms > _FAR * goal_ms > 0:
                 break
         return settings, latency_ms
 
@@ -100,8 +111,8 @@ class Holds:
 def _options(planned: Planned, place: int, now: Setting, *, caps: bool) -> Iterator[Setting]:
     """Other holds, and with ``caps`` other sizes of batch up to the configured one."""
     configured = planned.configured()[place]
-    found = [now.held(delay_ns) for delay_ns in _delays_ns(planned)]
-    found.append(replace(configured, max_batch=now.max_batch))
+    usual = replace(configured, max_batch=now.max_batch)
+    found = [usual, *(usual.held(delay_ns) for delay_ns in _delays_ns(planned))]
     sizes = dict.fromkeys(max(1, configured.max_batch // by) for by in _CAPS)
     found += [replace(now, max_batch=size) for size in sizes] if caps else []
     yield from (each for each in dict.fromkeys(found) if each.allowed and each != now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from sim.planning.problem import Allocation, Choice, Planned, Pool
 
@@ -22,20 +22,17 @@ def choices(pool: Pool, ranges: Ranges) -> tuple[Choice, ...]:
 
 
 def by_cost(
-    planned: Planned, options: Sequence[Sequence[Choice]], load: Sequence[Mapping[str, float]]
+    planned: Planned,
+    options: Sequence[Sequence[Choice]],
+    first: Callable[[Allocation], float],
 ) -> Iterator[tuple[float, list[Allocation]]]:
-    """Every allocation out of the pools' options: groups of one cost, in ascending order, lazily.
-
-    Within a group those come first whose busiest pool is least busy; ``load`` is the number of replicas
-    that each pool keeps busy on a device. A frontier search over the positions in the pools' lists.
+    """Every allocation out of the pools' options: groups of one cost, in ascending order, lazily; within
+    a group those come first for which ``first`` is least. A frontier search over the positions in the
+    pools' lists.
     """
 
     def allocation(place: tuple[int, ...]) -> Allocation:
         return tuple(each[at] for each, at in zip(options, place, strict=True))
-
-    def busiest(found: Allocation) -> float:
-        pairs = zip(load, found, strict=True)
-        return max(by_device[choice.device] / choice.count for by_device, choice in pairs)
 
     start = (0,) * len(options)
     heap = [(planned.cost(allocation(start)), start)]
@@ -51,7 +48,7 @@ def by_cost(
                 if after[index] < len(options[index]) and after not in seen:
                     seen.add(after)
                     heapq.heappush(heap, (planned.cost(allocation(after)), after))
-        yield cost, sorted(group, key=busiest)
+        yield cost, sorted(group, key=first)
 
 
 def within(one: Allocation, other: Allocation) -> bool:

@@ -90,7 +90,12 @@ class Scheduler:
             [Choice(c.device, count) for count in range(int(of[c.device]) + 1, c.count + 1)] or [c]
             for c, of in zip(above, load, strict=True)
         ]
-        groups = by_cost(self._planned, options, load)
+
+        def busiest(allocation: Allocation) -> float:
+            pairs = zip(load, allocation, strict=True)
+            return max(of[choice.device] / choice.count for of, choice in pairs)
+
+        groups = by_cost(self._planned, options, busiest)
         allocations = (allocation for _, group in groups for allocation in group)
         for allocation in islice(allocations, _TRIES):
             candidate = replace(self._best.candidate, allocation=allocation)

@@ -4,54 +4,50 @@ Bounds first: what throughput needs of each pool, then what the objective needs 
 anywhere else. From there a feasible allocation is climbed to and cut back. Then allocations are tried in
 the order of their cost, all of those that are cheaper, so that the first that meets the objective is the
 cheapest; more replicas are taken never to be slower, so that what lies within an allocation that failed
-need not be tried.
+need not be tried. Where there are too many, proof is given up: the allocation that was climbed to is
+improved by exchanges, and what no plan can cost less than is told.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from sim.planning.bounds import generous, generous_count, least_count, work
-from sim.planning.evaluate import Evaluator, Ladder
-from sim.planning.holds import Holds
+from sim.planning.attempts import Attempts, Trial
+from sim.planning.bounds import generous, generous_count, least_count
+from sim.planning.climbing import climb, cut_back, exchange
+from sim.planning.evaluate import Evaluator
 from sim.planning.infeasible import check_throughput, too_slow
-from sim.planning.options import SAME_COST, Ranges, by_cost, choices, with_choice, within
+from sim.planning.options import SAME_COST, Ranges, by_cost, choices, with_choice
 from sim.planning.problem import Allocation, Candidate, Choice
 
 _MOST_OF_A_COST = 8
 """Allocations of one cost that are compared for the lowest latency."""
-_CLIMB = 200
-"""Steps of the climb to a first feasible allocation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """An allocation with the holds that were found for it."""
-
-    candidate: Candidate
-    cost: float
-    latency_ms: float
-    met: bool
+_SIMULATIONS = 2500
+_LOOKED_AT = 20_000
+"""Allocations that are looked at, most of them ruled out at a glance, before proof is given up."""
 
 
 class Search:
-    """Tries allocations, each once. ``budget`` bounds how many before proof is given up."""
+    """Goes through allocations by cost. ``budget`` bounds the simulations before proof is given up."""
 
-    def __init__(self, evaluator: Evaluator, requests: int, budget: int = 400) -> None:
-        self.tried: dict[Allocation, Trial] = {}
+    def __init__(self, evaluator: Evaluator, requests: int, budget: int = _SIMULATIONS) -> None:
         self.proven = True
         """Whether every cheaper allocation than the first that was yielded has been ruled out."""
         self.least_cost = 0.0
         """What no plan can cost less than."""
+        self._attempts = Attempts(evaluator, requests)
         self._evaluator = evaluator
         self._planned = evaluator.planned
-        self._ladder = Ladder.of(requests)
-        self._holds = Holds(evaluator, self._ladder.rungs[0].requests)
         self._budget = budget
+        self._looked_at = 0
         self._last = sys.maxsize
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Every allocation that was tried."""
+        return tuple(self._attempts.tried.values())
 
     def feasible(self) -> Iterator[Trial]:
         """Those that meet the objective, by cost and then latency, for as long as they are asked for.
@@ -64,36 +60,24 @@ class Search:
         pools = self._planned.pools
         options = [choices(pool, each) for pool, each in zip(pools, ranges, strict=True)]
         self._evaluator.doing = "search"
-        start = tuple(each[0] for each in options)
-        incumbent = self._cut_back(self._climb(start, ranges, ample))
-        yield from self._in_order(options, incumbent)
-
-    def attempt(self, allocation: Allocation) -> Trial:
-        """Find holds for an allocation and see whether it meets the objective with them."""
-        if allocation not in self.tried:
-            settings, latency_ms = self._holds.enough(allocation)
-            candidate = Candidate(allocation, settings)
-            goal_ms = self._planned.objective_ms
-            if latency_ms < self._ladder.rungs[0].margin * goal_ms:
-                latency_ms = self._ladder.climb(self._evaluator, candidate)
-            cost = self._planned.cost(allocation)
-            self.tried[allocation] = Trial(candidate, cost, latency_ms, latency_ms <= goal_ms)
-        return self.tried[allocation]
+        incumbent = climb(self._attempts, tuple(each[0] for each in options), ranges)
+        if not incumbent.met:
+            incumbent = self._attempts.attempt(ample)
+        yield from self._in_order(options, cut_back(self._attempts, incumbent))
 
     def best_holds(self, trial: Trial) -> Candidate:
         """The trial with the holds of the lowest latency."""
-        requests = self._ladder.rungs[-1].requests // 4
-        return Candidate(trial.candidate.allocation, self._holds.best(trial.candidate, requests))
+        return self._attempts.best_holds(trial)
 
     def stop_after(self, attempts: int) -> None:
         """Try so many more allocations at most."""
-        self._last = len(self.tried) + attempts
+        self._last = len(self._attempts.tried) + attempts
 
     def _ample(self) -> Allocation:
         """So much of everything that nothing waits. Raises InfeasibleError where that is not enough."""
-        ample = generous(self._planned)
         check_throughput(self._planned)
-        trial = self.attempt(ample)
+        ample = generous(self._planned)
+        trial = self._attempts.attempt(ample)
         if not trial.met:
             raise too_slow(self._planned, ample, trial.latency_ms)
         return ample
@@ -118,8 +102,10 @@ class Search:
         """
 
         def enough(count: int) -> bool:
-            return self.attempt(with_choice(ample, place, Choice(device, count))).met
+            return self._attempts.attempt(with_choice(ample, place, Choice(device, count))).met
 
+        if low > high:
+            return None
         step, below = 1, low - 1
         at = low
         while not enough(at):
@@ -132,59 +118,9 @@ class Search:
             below, at = (below, middle) if enough(middle) else (middle, at)
         return at
 
-    def _climb(self, start: Allocation, ranges: Sequence[Ranges], ample: Allocation) -> Trial:
-        """From the cheapest choices up, each step where it gains most latency for its cost."""
-        allocation = start
-        for _ in range(_CLIMB):
-            trial = self.attempt(allocation)
-            steps = list(_steps(allocation, ranges))
-            if trial.met or not steps:
-                break
-            allocation = min(steps, key=lambda step: self._price_of_gain(trial, step))
-        return trial if trial.met else self.attempt(ample)
-
-    def _price_of_gain(self, trial: Trial, step: Allocation) -> tuple[float, float]:
-        """What a millisecond less costs by this step, and the latency after it."""
-        candidate = Candidate(step, trial.candidate.settings)
-        after_ms = self._evaluator.mean_ms(candidate, self._ladder.rungs[0].requests, 1)
-        gain_ms = trial.latency_ms - after_ms
-        if not gain_ms > 0 or math.isinf(after_ms):
-            return math.inf, after_ms
-        if math.isinf(gain_ms):
-            return 0.0, after_ms
-        return (self._planned.cost(step) - trial.cost) / gain_ms, after_ms
-
-    def _cut_back(self, trial: Trial) -> Trial:
-        """Fewer of any pool, the dearest first, for as long as the objective is met."""
-        while True:
-            allocation = trial.candidate.allocation
-            steps = sorted(
-                (
-                    with_choice(allocation, place, Choice(choice.device, choice.count - 1))
-                    for place, choice in enumerate(allocation)
-                    if choice.count > 1
-                ),
-                key=self._planned.cost,
-            )
-            found = (self.attempt(step) for step in steps if not self._ruled_out(step))
-            better = next((each for each in found if each.met), None)
-            if better is None:
-                return trial
-            trial = better
-
-    def _ruled_out(self, allocation: Allocation) -> bool:
-        """Whether an allocation with as much of everything has failed."""
-        return any(
-            not trial.met and within(allocation, failed) for failed, trial in self.tried.items()
-        )
-
     def _in_order(self, options: Sequence[Sequence[Choice]], incumbent: Trial) -> Iterator[Trial]:
-        load = [
-            {device: work(self._planned, pool, device) for device in pool.prices}
-            for pool in self._planned.pools
-        ]
         found = False
-        for cost, group in by_cost(self._planned, options, load):
+        for cost, group in by_cost(self._planned, options, self._attempts.busiest):
             if not found:
                 self.least_cost = cost
             if not found and cost >= incumbent.cost - SAME_COST:
@@ -193,11 +129,16 @@ class Search:
             met = list(self._met(group, thorough=not found))
             found = found or bool(met)
             yield from sorted(met, key=lambda each: each.latency_ms)
-            if not self.proven or len(self.tried) >= self._last:
+            if not self.proven or self._at_end:
                 break
         if not self.proven:
+            incumbent = exchange(self._attempts, incumbent)
             yield incumbent
             yield from self._upward(incumbent)
+
+    @property
+    def _at_end(self) -> bool:
+        return len(self._attempts.tried) >= self._last
 
     def _met(self, group: Sequence[Allocation], *, thorough: bool) -> Iterator[Trial]:
         """Those of one cost that meet the objective: of all, or of the first few where ``thorough`` is
@@ -205,14 +146,17 @@ class Search:
         """
         tries = 0
         for allocation in group:
-            if self._ruled_out(allocation):
-                continue
-            if len(self.tried) >= self._last or (not thorough and tries >= _MOST_OF_A_COST):
-                return
-            if thorough and len(self.tried) >= self._budget:
+            self._looked_at += 1
+            if thorough and (
+                self._attempts.simulations >= self._budget or self._looked_at >= _LOOKED_AT
+            ):
                 self.proven = False
                 return
-            trial = self.attempt(allocation)
+            if self._attempts.ruled_out(allocation):
+                continue
+            if self._at_end or (not thorough and tries >= _MOST_OF_A_COST):
+                return
+            trial = self._attempts.attempt(allocation)
             tries += 1
             if trial.met:
                 thorough = False
@@ -220,10 +164,10 @@ class Search:
 
     def _upward(self, trial: Trial) -> Iterator[Trial]:
         """One more of each pool, for as long as they are asked for."""
-        while len(self.tried) < self._last:
+        while not self._at_end:
             allocation = trial.candidate.allocation
             steps = [
-                self.attempt(
+                self._attempts.attempt(
                     with_choice(allocation, place, replace(choice, count=choice.count + 1))
                 )
                 for place, choice in enumerate(allocation)
@@ -234,14 +178,3 @@ class Search:
                 return
             yield from met
             trial = min(met, key=lambda each: each.latency_ms)
-
-
-def _steps(allocation: Allocation, ranges: Sequence[Ranges]) -> Iterator[Allocation]:
-    """An eighth more of one pool's device (one at least), or another device in its place."""
-    for place, choice in enumerate(allocation):
-        for device, counts in ranges[place].items():
-            count = counts[0]
-            if device == choice.device:
-                count = choice.count + max(1, choice.count // 8)
-            if count in counts:
-                yield with_choice(allocation, place, Choice(device, count))

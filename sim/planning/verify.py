@@ -28,10 +28,15 @@ class Reached:
             return None
         return mean_interval(self.each_ms)
 
+    @property
+    def high_ms(self) -> float:
+        """The upper end of the interval; infinite where there is none."""
+        found = self.interval
+        return math.inf if found is None else found.high
+
     def within(self, objective_ms: float) -> bool:
         """Whether the whole interval lies within the objective."""
-        found = self.interval
-        return found is not None and found.high <= objective_ms
+        return self.high_ms <= objective_ms
 
 
 @dataclass(frozen=True, slots=True)
