@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from configs.knob_paths import with_knob as with_knob
     from configs.model import Config as Config
     from delayline.loading import load_config as load_config
+    from delayline.planned import write_plan as write_plan
+    from delayline.planning import plan as plan
     from delayline.real import brought_up as brought_up
     from delayline.real import run_real as run_real
     from delayline.runs import read_run as read_run
@@ -53,6 +55,7 @@ _HOMES = {
     "knob_value": "configs.knob_paths",
     "load_config": "delayline.loading",
     "measure": "reports.metrics",
+    "plan": "delayline.planning",
     "read_run": "delayline.runs",
     "register": "configs.kinds",
     "replications": "sim.simulate",
@@ -63,6 +66,7 @@ _HOMES = {
     "tune": "delayline.tuning",
     "with_knob": "configs.knob_paths",
     "workload_of": "sim.simulate",
+    "write_plan": "delayline.planned",
     "write_run": "delayline.runs",
     "write_tuned": "delayline.tuned",
 }
