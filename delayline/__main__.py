@@ -2,7 +2,7 @@
 
 import sys
 
-from delayline.cli import main
+from delayline.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())
