@@ -185,6 +185,13 @@ def test_what_cannot_be_had_names_the_stage_and_the_best(
     assert str(caught.value) == text
 
 
+def test_stages_that_take_no_time_need_no_plan() -> None:
+    with pytest.raises(
+        ValueError, match=r"^no stage takes any time, so that any number of replicas"
+    ):
+        plan(pipeline("50/s", within("8ms"), {}, {}), requests=2000)
+
+
 def test_too_few_replicas_are_told_from_too_slow_ones() -> None:
     config = pipeline("150/s", within("40ms"), EXPONENTIAL)
     with pytest.raises(InfeasibleError, match="with all the replicas that s0 may have; allow more"):

@@ -29,17 +29,9 @@ def headroom(planned: Planned, verifier: Verifier, candidate: Candidate) -> Head
 
     A rate is borne where the whole interval of the latency lies within the objective.
     """
-    bound_hz = capacity_hz(planned.config_of(candidate), planned.mean_items)
-    low_hz, high_hz = planned.rate_hz, bound_hz
+    low_hz = planned.rate_hz
+    high_hz = capacity_hz(planned.config_of(candidate), planned.mean_items)
     points = verifier.at(candidate, [low_hz])
-    while math.isinf(high_hz):  # no batch takes any time: look for an end by doubling
-        if low_hz * 2 > 1e9 or not (more := verifier.at(candidate, [low_hz * 2])[0]).within(
-            planned.objective_ms
-        ):
-            high_hz = low_hz * 2
-        else:
-            points.append(more)
-            low_hz *= 2
     while high_hz > _CLOSE * low_hz:
         middle_hz = math.sqrt(low_hz * high_hz)
         found = verifier.at(candidate, [middle_hz])[0]

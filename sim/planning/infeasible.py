@@ -13,7 +13,13 @@ class InfeasibleError(ValueError):
 
 
 def check_throughput(planned: Planned) -> None:
-    """Raise InfeasibleError for a pool that may not have what the rate needs of it."""
+    """Raise InfeasibleError for a pool that may not have what the rate needs of it, ValueError where no
+    rate needs anything.
+    """
+    if not any(work(planned, pool, device) for pool in planned.pools for device in pool.prices):
+        raise ValueError(
+            "no stage takes any time, so that any number of replicas will do; give stages their `service`"
+        )
     for pool in planned.pools:
         needed = min(least_count(planned, pool, device) for device in pool.prices)
         if needed > pool.most:
