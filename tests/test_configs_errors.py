@@ -11,6 +11,7 @@ import sim.kinds  # noqa: F401
 from configs.errors import ConfigError, Problem
 from configs.load import load_config, parse_config
 from configs.yaml_text import parse_yaml
+from policies.registry import POLICIES
 
 ARRIVALS = "known: poisson, constant, gamma, mmpp, diurnal, trace, counts, windows, closed"
 STAGE_KEYS = (
@@ -61,13 +62,11 @@ def lines(text: str) -> list[str]:
         ),
         (
             "policy: {kind: zzz}",
-            "stages.rank.policy.kind: there is no policy kind 'zzz';"
-            " known: immediate, fixed, load_adaptive, triton, tf_serving, ray_serve",
+            f"stages.rank.policy.kind: there is no policy kind 'zzz'; known: {', '.join(POLICIES)}",
         ),
         (
             "policy: {delay: 2ms}",
-            "stages.rank.policy.kind: is missing; policy kinds: immediate, fixed, load_adaptive, triton,"
-            " tf_serving, ray_serve",
+            f"stages.rank.policy.kind: is missing; policy kinds: {', '.join(POLICIES)}",
         ),
         (
             "policy: 2ms",

@@ -15,6 +15,7 @@ from configs.yaml_text import parse_yaml
 from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.load_adaptive import LoadAdaptive
+from policies.registry import POLICIES
 from sim.arrivals.poisson import Poisson
 from sim.items.constant import Constant
 from sim.service.affine import Affine
@@ -159,8 +160,7 @@ def test_what_was_given_is_left_as_it_was() -> None:
         ("stages.rank.delay=-2ms", "stages.rank.policy.delay: must not be negative, but is -2ms"),
         (
             "stages.rank.policy.kind=zzz",
-            "stages.rank.policy.kind: there is no policy kind 'zzz';"
-            " known: immediate, fixed, load_adaptive, triton, tf_serving, ray_serve",
+            f"stages.rank.policy.kind: there is no policy kind 'zzz'; known: {', '.join(POLICIES)}",
         ),
         ("devices.gpu0.slts=2", "devices.gpu0.slts: unknown key; did you mean `slots`?"),
         ("stages.rank.device=gpu7", "stages.rank.device: there is no device `gpu7`; devices: none"),
