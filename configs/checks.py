@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 from configs.errors import ConfigError, Problem, nearest
-from configs.knob_paths import OtherKindError
+from configs.knob_paths import NoKnobError, OtherKindError
 from configs.model import Config, StageConfig
-from configs.tuning import range_of
+from configs.tuning import below_another, range_of
 from policies.contract import Policy
 from policies.pipeline import CycleError, Discipline, topological
 
@@ -58,6 +58,8 @@ def problems(config: Config) -> Iterator[Found]:
         except OtherKindError:
             continue  # as after --set stages.a.policy=immediate: only who tunes need care
         except ConfigError as error:
+            if isinstance(error, NoKnobError) and below_another(config, path):
+                continue  # what is there to be tuned hangs on the choices above it
             yield from ((f"tune.{path}", problem.text) for problem in error.problems)
 
 

@@ -22,8 +22,12 @@ from configs.short import KIND
 from policies.knobs import Bounds, bounds_of, public_name
 
 
-class OtherKindError(ConfigError):
-    """A path to a knob that the kind in its place has not, but another of the family has."""
+class NoKnobError(ConfigError):
+    """A path to a knob that the kind in its place has not."""
+
+
+class OtherKindError(NoKnobError):
+    """One that another kind of the family has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,15 @@ def split_path(path: str) -> list[str]:
     """The parts of a path; what follows ``tune.`` is one part, itself a path."""
     parts = path.strip().replace("[", ".").replace("]", "").split(".")
     return [parts[0], ".".join(parts[1:])] if parts[0] == "tune" and len(parts) > 1 else parts
+
+
+def named_path(config: Any, path: str) -> str:
+    """``path`` with stages by name, in the one form in which two can be compared."""
+    first, *rest = split_path(path)
+    if first == "stages" and rest:
+        index = position(rest[0], config.stages)
+        rest[0] = rest[0] if index is None else config.stages[index].name
+    return ".".join([first, *rest])
 
 
 def knob_at(config: Any, path: str) -> Knob:
@@ -181,9 +194,8 @@ def _field_below(
         if not isinstance(kind, str):
             raise refuse(f"there is no such knob; {nearest(part, fields)}")
         error = refuse(no_knob(None, kind, part, fields))
-        if _has_another_kind(place.annotation, part):
-            raise OtherKindError(error.problems)
-        raise error
+        other = _has_another_kind(place.annotation, part)
+        raise (OtherKindError if other else NoKnobError)(error.problems)
     field = fields[part]
     cls: Any = type(value)
     hints: dict[str, Any] = _hints(cls)

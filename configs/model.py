@@ -248,6 +248,9 @@ class Config:
     stages: tuple[StageConfig, ...] = knob("the stages, in order")
     tune: Mapping[str, TuneRange] = _by_name("knobs to tune, by path")
     validate: ValidateConfig = knob("scenarios to validate", default=ValidateConfig())
+    provenance: Mapping[str, Any] = _by_name(
+        "where the values come from, as the command that found them writes it; nothing reads it"
+    )
 
     def parents(self) -> dict[str, tuple[str, ...]]:
         """The stages that each waits for: as ``after`` says, or the list as a chain."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from delayline.errors import CommandError
 from sim.backends.choose import BackendName
 from sim.engines import Engine as EngineName
 
@@ -72,3 +73,14 @@ def as_overrides(sets: list[str] | None, **given: int | None) -> list[str]:
     """``--set`` and options that are short for it, as overrides of a configuration."""
     named = [f"{path}={value}" for path, value in given.items() if value is not None]
     return [*(sets or []), *named]
+
+
+def check_figure(figure: Path, out: Path) -> None:
+    """Raise CommandError for a figure that cannot be written beside ``out``."""
+    if figure.is_dir():
+        raise CommandError(f"--figure {figure} is a folder; give the file to write")
+    kinds = (".svg", ".png", ".pdf")
+    if figure.suffix.lower() not in kinds:
+        raise CommandError(f"--figure {figure} must end in {', '.join(kinds)}")
+    if out.absolute() == figure.absolute():
+        raise CommandError(f"--out and --figure are one file, {out}; give two")

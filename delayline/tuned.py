@@ -1,25 +1,25 @@
-"""The outcome of tuning: as a configuration to run, as an object, as a table."""
+"""The outcome of tuning: as an object, and as a configuration to run."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from configs.atomic import write_text
 from configs.dump import SCHEMA_LINE, dump_config
 from configs.model import Config, ObjectiveConfig
 from configs.units import format_duration
-from delayline.tables import number, plain_table
-from reports.numbers import NONE
+from delayline.tables import number
 from sim.statistics import Interval
 from sim.tuning.confirm import Confirmation
 from sim.tuning.score import Figures
-from sim.tuning.search import Trial
+from sim.tuning.search import Search, Trial
 from sim.tuning.space import Space, with_setting
 
 
@@ -29,8 +29,11 @@ class Tuned:
 
     config: Config
     """The configuration as it was given, with its own length of run."""
-    objective: ObjectiveConfig
+    search: Search
+    """What was searched, and how."""
     space: Space
+    study: str | None
+    """Name of the study where it is kept in a storage."""
     trials: Sequence[Trial]
     chosen: Trial
     figures: Figures
@@ -41,9 +44,26 @@ class Tuned:
     """None where tuning was interrupted before."""
 
     @property
+    def objective(self) -> ObjectiveConfig:
+        """What was tuned for."""
+        if self.search.config.objective is None:
+            raise ValueError("objective is not set")
+        return self.search.config.objective
+
+    @property
     def best(self) -> Config:
         """The configuration with the chosen setting."""
         return with_setting(self.config, self.chosen.setting)
+
+    @property
+    def refused(self) -> int:
+        """How many settings the configuration did not allow."""
+        return sum(trial.figures is None for trial in self.trials)
+
+    @property
+    def cut_short(self) -> int:
+        """How many settings were left behind after a part of a run."""
+        return sum(trial.part > 1 for trial in self.trials)
 
     def goal(self) -> str:
         """The objective in words."""
@@ -53,91 +73,119 @@ class Tuned:
         """What came of it, in one sentence."""
         found = self.confirmation
         if found is None:
+            again = "; the same command goes on from here" if self.study else ""
             return (
                 "interrupted: the setting is the best so far, not confirmed on fresh replications"
+                + again
             )
         if found.chosen is self.trials[0]:
             return "no setting was found that is better than the start"
-        interval = found.busy_s_per_1000 if found.decided_by == "cost" else found.latency_ms
-        what = "busy seconds per 1,000" if found.decided_by == "cost" else "latency in ms"
+        interval = found.cost if found.decided_by == "cost" else found.latency_ms
+        what = self.search.cost.label if found.decided_by == "cost" else "latency in ms"
         change = "" if interval is None else f" ({what}: {_change(interval)})"
         if found.better:
             return f"better than the start{change}"
         return f"not surely better than the start{change}"
 
 
-def write_tuned(path: Path, tuned: Tuned) -> None:
-    """Write the configuration with the chosen setting; ``run`` and ``simulate`` take it as it is."""
+def cost_number(tuned: Tuned, cost: float) -> str:
+    """A cost as tables have it; replicas are whole."""
+    whole = tuned.search.cost.name == "paid" and cost == int(cost)
+    return number(int(cost) if whole else cost)
+
+
+def write_tuned(path: str | os.PathLike[str], tuned: Tuned) -> None:
+    """Write the configuration with the chosen setting; ``run``, ``simulate`` and ``plan`` take it as it is.
+
+    What was searched and what came of it stands in its first lines, and under ``provenance``.
+    """
+    path = Path(path)
     folder = path.absolute().parent
     schema = SCHEMA_LINE.format("schema.json")
-    text = dump_config(tuned.best, folder).removeprefix(schema)
+    config = replace(tuned.best, provenance={"tuned": provenance(tuned)})
+    text = dump_config(config, folder).removeprefix(schema)
     first = schema if (folder / "schema.json").exists() else ""
     shown = tuned.space.shown(tuned.chosen.setting)
     start = tuned.space.shown(tuned.trials[0].setting)
+    unit = tuned.search.cost.unit
     lines = [
-        f"Tuned for {tuned.goal()}: {len(tuned.trials)} trials, seed {tuned.config.seed}.",
-        *(f"{name}: {start[name]} -> {value}" for name, value in shown.items()),
+        f"Tuned for {tuned.goal()}: {len(tuned.trials)} trials, sampler {tuned.search.sampler},"
+        f" seed {tuned.config.seed}.",
+        *(f"{name}: {start.get(name, 'not there')} -> {value}" for name, value in shown.items()),
         f"Reached {number(tuned.figures.latency_ms)} ms"
         f" (start: {number(tuned.start_figures.latency_ms)} ms),"
-        f" {number(tuned.figures.busy_s_per_1000)} s busy per 1,000 answers"
-        f" (start: {number(tuned.start_figures.busy_s_per_1000)} s).",
+        f" {cost_number(tuned, tuned.figures.cost)} {unit}"
+        f" (start: {cost_number(tuned, tuned.start_figures.cost)}).",
         f"{tuned.told()[0].upper()}{tuned.told()[1:]}.",
     ]
     comment = "".join(f"# {line}\n" for line in lines)
     write_text(path, first + comment + text)
 
 
-def tuned_json(tuned: Tuned) -> dict[str, object]:
-    """The object of ``tune --json``, without ``config`` and ``wall_s``."""
+def provenance(tuned: Tuned) -> dict[str, Any]:
+    """How the setting was found, in plain values: enough to find it again."""
+    search = tuned.search
+    found: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name: version(name) for name in ("delayline", "optuna", "numpy")},
+        "seed": tuned.config.seed,
+        "batch": search.batch,
+    }
+    if search.config.workload.requests is not None:
+        found["requests"] = search.config.workload.requests
+    return {**found, **tuned_json(tuned)}
+
+
+def tuned_json(tuned: Tuned) -> dict[str, Any]:
+    """The object of ``tune --json``, without ``config``, ``figure`` and ``wall_s``."""
     found = tuned.confirmation
+    search = tuned.search
     return {
         "objective": {
             "latency_ms": tuned.objective.latency_ns / 1e6,
             "percentile": tuned.objective.percentile,
         },
+        "goals": list(search.goals),
+        "cost": {"name": search.cost.name, "unit": search.cost.label},
+        "sampler": search.sampler,
+        "study": tuned.study,
+        "parts": [f"1/{part}" for part in search.parts],
         "trials": len(tuned.trials),
-        "refused": sum(trial.figures is None for trial in tuned.trials),
-        "start": _side(tuned.space.shown(tuned.trials[0].setting), tuned.start_figures),
-        "best": _side(tuned.space.shown(tuned.chosen.setting), tuned.figures),
-        "confirmed": found
-        and {
-            "replications": found.replications,
-            "decided_by": found.decided_by,
-            "better": found.better,
-            "latency_ms": found.latency_ms and _interval(found.latency_ms),
-            "busy_s_per_1000": _interval(found.busy_s_per_1000),
-        },
+        "refused": tuned.refused,
+        "cut_short": tuned.cut_short,
+        "start": _side(tuned, tuned.trials[0], tuned.start_figures),
+        "best": _side(tuned, tuned.chosen, tuned.figures),
+        "confirmed": found and _confirmed(found),
+        "front": [
+            {
+                **_side(tuned, point.trial, point.figures),
+                "latency_interval_ms": _interval(point.latency_ms),
+                "cost_interval": _interval(point.cost),
+            }
+            for point in (found.front if found else ())
+        ],
     }
 
 
-def print_tuned(console: Console, tuned: Tuned) -> None:
-    """The settings and figures, start and best side by side."""
-    start, best = tuned.trials[0].setting, tuned.chosen.setting
-    before, after = tuned.start_figures, tuned.figures
-    console.print(f"{tuned.config.name}: {tuned.goal()}, {len(tuned.trials)} trials")
-    console.print()
-    table = plain_table("", "start", "best")
-    for name in start:
-        shown = (tuned.space.shown(start)[name], tuned.space.shown(best)[name])
-        table.add_row(name, *(NONE if value is None else str(value) for value in shown))
-    percentile = f"p{tuned.objective.percentile:g} latency, ms"
-    table.add_row(percentile, number(before.latency_ms), number(after.latency_ms))
-    cost = (before.busy_s_per_1000, after.busy_s_per_1000)
-    table.add_row("busy seconds per 1,000 answers", *map(number, cost))
-    if before.unanswered or after.unanswered:
-        table.add_row("share not answered", number(before.unanswered), number(after.unanswered))
-    console.print(table)
-    console.print()
-    console.print(tuned.told(), soft_wrap=True)
-
-
-def _side(setting: Mapping[str, Any], figures: Figures) -> dict[str, object]:
-    latency_ms = figures.latency_ms
+def _confirmed(found: Confirmation) -> dict[str, Any]:
     return {
+        "replications": found.replications,
+        "decided_by": found.decided_by,
+        "better": found.better,
+        "latency_ms": found.latency_ms and _interval(found.latency_ms),
+        "cost": _interval(found.cost),
+    }
+
+
+def _side(tuned: Tuned, trial: Trial, figures: Figures) -> dict[str, Any]:
+    latency_ms = figures.latency_ms
+    setting: Mapping[str, Any] = tuned.space.shown(trial.setting)
+    return {
+        "trial": trial.number,
         "setting": dict(setting),
         "latency_ms": latency_ms if math.isfinite(latency_ms) else None,
         "unanswered": figures.unanswered,
-        "busy_s_per_1000": figures.busy_s_per_1000,
+        "cost": figures.cost,
     }
 
 
@@ -146,4 +194,6 @@ def _interval(found: Interval) -> dict[str, float]:
 
 
 def _change(found: Interval) -> str:
+    if found.low == found.high:
+        return f"{found.estimate:+.3g}"
     return f"{found.estimate:+.3g}, 95% interval {found.low:+.3g} to {found.high:+.3g}"

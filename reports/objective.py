@@ -61,8 +61,10 @@ def attainment(objective: Objective, reached: Sequence[float]) -> Attainment:
 
 def _waits_ns(log: RunLog, warmup_ns: int) -> Int64:
     requests = log.requests
-    counted = (requests.outcome != Outcome.PENDING) & (requests.arrival_ns >= warmup_ns)
     took_ns: Int64 = requests.ended_ns - requests.arrival_ns
-    took_ns[requests.outcome != Outcome.COMPLETED] = NEVER_NS
-    kept: Int64 = took_ns[counted]
-    return kept
+    completed = requests.outcome == Outcome.COMPLETED
+    counted = requests.arrival_ns >= warmup_ns
+    if not completed.all():
+        took_ns[~completed] = NEVER_NS
+        counted &= requests.outcome != Outcome.PENDING
+    return took_ns if counted.all() else took_ns[counted]

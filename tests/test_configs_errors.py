@@ -163,7 +163,7 @@ def test_a_bad_stage(stage: str, message: str) -> None:
         (
             "5: 3",
             "5: unknown key; known: name, seed, workload, objective, warmup, replications,"
-            " estimates, devices, dispatcher, stages, tune, validate",
+            " estimates, devices, dispatcher, stages, tune, validate, provenance",
         ),
         ("seed: -1", "seed: must be at least 0, not -1"),
         (

@@ -102,7 +102,7 @@ def sweep(
     if out.is_dir():
         raise CommandError(f"--out {out} is a folder; give the file to write")
     figure = out.with_suffix(".svg") if figure is None else figure
-    _check_figure(figure, out)
+    options.check_figure(figure, out)
     from delayline.sweeping import design, run_sweep
     from delayline.swept import Told
     from reports.sweep_table import metric_column
@@ -131,13 +131,3 @@ def sweep(
             " same command goes on from there"
         )
         raise typer.Exit(INTERRUPTED)
-
-
-def _check_figure(figure: Path, out: Path) -> None:
-    if figure.is_dir():
-        raise CommandError(f"--figure {figure} is a folder; give the file to write")
-    kinds = (".svg", ".png", ".pdf")
-    if figure.suffix.lower() not in kinds:
-        raise CommandError(f"--figure {figure} must end in {', '.join(kinds)}")
-    if out.absolute() == figure.absolute():
-        raise CommandError(f"--out and --figure are one file, {out}; give two")

@@ -1,4 +1,4 @@
-"""What makes one setting better than another: the objective first, then the cost."""
+"""What makes one setting better than another: the objective, then the cost; or each goal by itself."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Figures:
     """At the objective's percentile; infinite where too many requests have no answer."""
     unanswered: float
     """Share of the requests that were shed, expired or failed."""
-    busy_s_per_1000: float
-    """Replica time used for a thousand answers, in seconds: what a setting costs."""
+    cost: float
+    """What the setting costs; see ``sim.tuning.costs``."""
 
     @staticmethod
     def mean(each: Sequence[Figures]) -> Figures:
@@ -31,7 +31,7 @@ class Figures:
         return Figures(
             fmean(one.latency_ms for one in each),
             fmean(one.unanswered for one in each),
-            fmean(one.busy_s_per_1000 for one in each),
+            fmean(one.cost for one in each),
         )
 
 
@@ -39,24 +39,59 @@ Judge = Callable[[Config, RunLog], Figures]
 """Takes the figures of a run. Must be picklable: it is called in worker processes."""
 
 
+def _latency(figures: Figures) -> float:
+    """Finite, as samplers want it."""
+    if math.isinf(figures.latency_ms):
+        return _NO_ANSWER + figures.unanswered
+    return figures.latency_ms
+
+
+def _cost(figures: Figures) -> float:
+    return figures.cost
+
+
+GOALS: dict[str, Callable[[Figures], float]] = {"latency": _latency, "cost": _cost}
+"""What can be made small for its own sake, by name. A further goal is a line here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """What figures are measured against: the objective, and what the setting at the start costs."""
 
     objective_ms: float
-    start_busy_s: float
+    start_cost: float
+    goals: tuple[str, ...] = ()
+    """Goals that are each made small for their own sake; none: the objective first, then the cost."""
+
+    @property
+    def values_count(self) -> int:
+        """How many numbers a sampler is told of a setting."""
+        return max(len(self.goals), 1)
 
     def met(self, figures: Figures) -> bool:
         """Whether the objective is met."""
         return figures.latency_ms <= self.objective_ms
 
+    @property
+    def cost_counts(self) -> bool:
+        """Whether the cost decides between settings that meet the objective."""
+        return not self.goals or "cost" in self.goals
+
     def order(self, figures: Figures) -> tuple[bool, float, float]:
         """Sorts settings, best first: those that meet the objective by cost, then latency; the others
-        behind them by their value, then cost.
+        behind them by their value, then cost. Where latency is the only goal, by latency, then cost.
         """
+        if not self.cost_counts:
+            return False, _latency(figures), figures.cost
         if self.met(figures):
-            return False, figures.busy_s_per_1000, figures.latency_ms
-        return True, self.value(figures), figures.busy_s_per_1000
+            return False, figures.cost, figures.latency_ms
+        return True, self.value(figures), figures.cost
+
+    def values(self, figures: Figures) -> tuple[float, ...]:
+        """What a sampler is to make small: a number for each goal, or :meth:`value`."""
+        if not self.goals:
+            return (self.value(figures),)
+        return tuple(GOALS[goal](figures) for goal in self.goals)
 
     def value(self, figures: Figures) -> float:
         """One number to minimise, the objective first and then the cost.
@@ -70,5 +105,19 @@ class Scale:
             return _NO_ANSWER + figures.unanswered
         if not self.met(figures):
             return figures.latency_ms / self.objective_ms
-        cost = figures.busy_s_per_1000 / self.start_busy_s if self.start_busy_s else 1.0
+        cost = figures.cost / self.start_cost if self.start_cost else 1.0
         return cost / (1 + cost)
+
+
+def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether values to be made small are nowhere worse and somewhere better than others."""
+    pairs = list(zip(one, other, strict=True))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+def front(values: Sequence[Sequence[float]]) -> list[int]:
+    """Positions of those that none of the others dominates (Pareto), each combination once."""
+    once = {tuple(each): place for place, each in reversed(list(enumerate(values)))}
+    return sorted(
+        place for each, place in once.items() if not any(dominates(other, each) for other in once)
+    )
