@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from benchmarks.pipelines import chain, open_workload, pipeline4
 from benchmarks.table import Measured, Row
-from benchmarks.timing import Contender, Spread, race
+from benchmarks.timing import Contender, Spread, race, seconds
 from configs.model import Config
 from policies.runlog import RunLog
 from sim.simulate import simulate
@@ -40,7 +42,9 @@ def measure() -> Measured:
             _each(by_stages) + f"; within {stage_off:.0%} of a line in batches",
         ),
         Row(
-            "time by replicas a stage, " + ", ".join(f"{n:,}" for n in REPLICAS), _each(by_replicas)
+            "time by replicas a stage, " + ", ".join(f"{n:,}" for n in REPLICAS),
+            _each(by_replicas)
+            + f", and {by_replicas[-1]['set_up_s'] * 1e3:.0f} ms to set up the last",
         ),
     )
     data = {"requests": by_requests, "stages": by_stages, "replicas": by_replicas, "off_line": off}
@@ -48,8 +52,8 @@ def measure() -> Measured:
 
 
 def _table(sizes: Sequence[int], config_of: Callable[[int], Config]) -> list[dict[str, Any]]:
-    """Seconds, and nanoseconds by request and by batch, for each size; all timed in turns."""
-    contenders, batches = [], {}
+    """Seconds in all and for setting up, and what remains by request and by batch; timed in turns."""
+    contenders, batches, set_up_s = [], {}, {}
     for size in sizes:
         config = config_of(size)
         workload = open_workload(config)
@@ -58,19 +62,24 @@ def _table(sizes: Sequence[int], config_of: Callable[[int], Config]) -> list[dic
             return simulate(config, workload=workload, engine="compiled")
 
         batches[size] = sum(len(stage.batches.batch) for stage in once().stages)
+        one = replace(config, workload=replace(config.workload, requests=1))
+        simulate(one, engine="compiled")
+        set_up_s[size] = seconds(partial(simulate, one, engine="compiled"), calls=5)
         contenders.append(Contender(str(size), once, len(workload)))
     raced = race(contenders, ROUNDS)
     table = []
     for size, contender in zip(sizes, contenders, strict=True):
         took_s = Spread.of([contender.requests / hz for hz in raced.rates_hz[contender.name]])
+        running_ns = (took_s.median - set_up_s[size]) * 1e9
         table.append(
             {
                 "size": size,
                 "requests": contender.requests,
                 "batches": batches[size],
                 "seconds": took_s.as_dict(),
-                "ns_a_request": took_s.median * 1e9 / contender.requests,
-                "ns_a_batch": took_s.median * 1e9 / batches[size],
+                "set_up_s": set_up_s[size],
+                "ns_a_request": running_ns / contender.requests,
+                "ns_a_batch": running_ns / batches[size],
             }
         )
     return table
@@ -81,7 +90,7 @@ def _off_line(points: Sequence[tuple[int, float]]) -> float:
 
     The line is the one for which that is least: halfway between the steepest and the flattest.
     """
-    slopes = [seconds / size for size, seconds in points]
+    slopes = [took_s / size for size, took_s in points]
     low, high = min(slopes), max(slopes)
     return (high - low) / (high + low)
 
