@@ -28,6 +28,7 @@ from delayline.commands.tune import tune
 from delayline.commands.validate import validate
 from delayline.console import say
 from delayline.errors import FAILED, INTERRUPTED, OK, TRACEBACK, exit_code, lines
+from sim.compiled import notice
 
 app = typer.Typer(
     name="delayline",
@@ -75,6 +76,8 @@ def _options(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code. The console script ``delayline``."""
+    if sys.stderr.isatty():
+        notice.listener = say
     try:
         code = app(args=None if argv is None else list(argv), standalone_mode=False)
         sys.stdout.flush()
