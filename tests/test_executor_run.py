@@ -196,7 +196,9 @@ def test_a_policy_that_talks_nonsense_ends_the_run_and_not_the_executor(executor
     stages = diamond().stages
     greedy = replace(diamond(), stages=(replace(stages[0], policy=Greedy()), *stages[1:]))
     burst = Workload.of(np.zeros(5, np.int64))
-    with pytest.raises(ExecutorError, match="the dispatcher failed: stage a: the rule of policy Greedy"):
+    with pytest.raises(
+        ExecutorError, match="the dispatcher failed: stage a: the rule of policy Greedy"
+    ):
         executor.run(burst, pipeline=greedy)
     session = executor.serve(pipeline=greedy)
     row = {"x": np.zeros(WIDTH, np.float32)}
