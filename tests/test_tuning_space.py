@@ -80,6 +80,21 @@ def test_a_setting_has_the_knobs_of_its_kind_alone() -> None:
     assert made == Fixed(7 * MS, 8)
 
 
+def test_numbers_without_a_step_have_four_digits() -> None:
+    config = config_of(
+        {
+            "estimates.weight": [0.1, 0.123456],
+            "stages.rank.policy.delay": {"low": "1ns", "high": "20ms", "log": True},
+            "stages.rank.max_batch": {"low": 1, "high": 65536, "log": True},
+        },
+        {"kind": "fixed", "delay": "3ms"},
+    )
+    params = dict(zip(config.tune, (0.1112223, 1_234_567, 12_345), strict=True))
+    space = space_of(config)
+    assert list(space.setting(params).values()) == [0.1112, 1_235_000, 12_345]
+    assert space.setting({**params, "estimates.weight": 0.123456})["estimates.weight"] == 0.123456
+
+
 def test_the_start_is_known_by_its_kind_whatever_the_knobs_below_it() -> None:
     start = config_of(KINDS, {"kind": "fixed", "delay": "3ms", "size": 8})
     assert space_of(start).params(start) == {

@@ -62,7 +62,7 @@ class Space:
             param = draw(name, self.distributions[name])
             if found.choices is not None:
                 chosen[knob.path] = param
-            setting[knob.path] = param if found.choices is None else found.choices[param]
+            setting[knob.path] = _value(found, param)
         return setting
 
     def setting(self, params: Mapping[str, Any]) -> Setting:
@@ -185,6 +185,18 @@ def _label(choices: Sequence[Any], index: int) -> str:
     kinds = [str(getattr(choice, "kind", plain(choice))) for choice in choices]
     label = kinds[index]
     return label if kinds.count(label) == 1 else f"{label} {index + 1}"
+
+
+def _value(found: KnobRange, param: Any) -> Any:
+    """The value that a parameter stands for; four digits of a number without a step."""
+    if found.choices is not None:
+        return found.choices[param]
+    number = found.knob.number
+    if number is None or found.step is not None or not (found.log or number is float):
+        return param
+    if number is int and found.knob.unit is None:
+        return param
+    return min(max(number(float(f"{param:.4g}")), found.low), found.high)
 
 
 def _distribution(found: KnobRange) -> BaseDistribution:
