@@ -10,6 +10,7 @@ from policies.pipeline import Pipeline
 from policies.requests import RequestTable
 from policies.runlog import (
     BatchLog,
+    DeferredVisits,
     DeviceLog,
     Int64,
     Outcome,
@@ -28,8 +29,17 @@ def build_log(
     drops: Mapping[int, tuple[int, Outcome, str]],
     end_ns: int,
     info: dict[str, object],
+    over: bool = False,
 ) -> RunLog:
-    """The run so far as a value; requests that have not ended are PENDING."""
+    """The run so far as a value; requests that have not ended are PENDING.
+
+    Of a run that is ``over`` the visits, the largest part by far, are put together when they are asked
+    for.
+    """
+
+    def visits_of(index: int) -> VisitLog:
+        return stages[index].journal.visits(arrival_ns, stages[index].queue.entries())
+
     arrival_ns = np.array(table.arrival_ns, np.int64)
     items = np.array(table.items, np.int64)
     devices = [DeviceLog(device.name, device.slots) for device in pipeline.devices]
@@ -38,7 +48,7 @@ def build_log(
     sinks_left = np.zeros(len(table), np.int64)
     logs = []
     for stage in stages:
-        visits = stage.journal.visits(arrival_ns, stage.queue.entries())
+        visits = visits_of(stage.index)
         batches = stage.journal.batches(end_ns, visits, items)
         if not stage.children:
             sinks_left += 1
@@ -55,7 +65,7 @@ def build_log(
                 branch=stage.spec.branch,
                 parents=stage.spec.parents,
                 batches=batches,
-                visits=visits,
+                visits=DeferredVisits(visits_of, stage.index) if over else visits,
                 down=tuple(
                     (replica, from_ns, end_ns if to_ns < 0 else to_ns)
                     for replica, from_ns, to_ns in stage.down

@@ -315,6 +315,10 @@ class Scheduler(Board):
         out, self.out = self.out, []
         return [command for command in out if isinstance(command, Complete | Drop)]
 
-    def log(self, end_ns: int, info: dict[str, object] | None = None) -> RunLog:
-        """The run so far."""
-        return build_log(self.pipeline, self.requests, self.stages, self.drops, end_ns, info or {})
+    def log(
+        self, end_ns: int, info: dict[str, object] | None = None, *, over: bool = False
+    ) -> RunLog:
+        """The run so far; ``over`` promises that there will be no more of it."""
+        return build_log(
+            self.pipeline, self.requests, self.stages, self.drops, end_ns, info or {}, over
+        )

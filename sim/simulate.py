@@ -191,7 +191,7 @@ def run(
         beside(env, driver)
     driver.run()
     told = {**(info or {}), "engine": "simpy", "engine_reason": why}
-    return scheduler.log(int(env.now), told)
+    return scheduler.log(int(env.now), told, over=True)
 
 
 def engine_for(config: Config) -> tuple[Engine, str]:
