@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.pipelines import chain, open_workload, pipeline4
 from benchmarks.table import Measured, Row
-from benchmarks.timing import Contender, Spread, race, seconds
+from benchmarks.timing import Contender, Spread, race
 from configs.model import Config
 from policies.runlog import RunLog
 from sim.simulate import simulate
@@ -53,7 +53,7 @@ def measure() -> Measured:
 
 def _table(sizes: Sequence[int], config_of: Callable[[int], Config]) -> list[dict[str, Any]]:
     """Seconds in all and for setting up, and what remains by request and by batch; timed in turns."""
-    contenders, batches, set_up_s = [], {}, {}
+    contenders, batches = [], {}
     for size in sizes:
         config = config_of(size)
         workload = open_workload(config)
@@ -63,21 +63,22 @@ def _table(sizes: Sequence[int], config_of: Callable[[int], Config]) -> list[dic
 
         batches[size] = sum(len(stage.batches.batch) for stage in once().stages)
         one = replace(config, workload=replace(config.workload, requests=1))
-        simulate(one, engine="compiled")
-        set_up_s[size] = seconds(partial(simulate, one, engine="compiled"), calls=5)
-        contenders.append(Contender(str(size), once, len(workload)))
+        set_up = partial(simulate, one, engine="compiled")
+        contenders.append(Contender(f"{size}", once, len(workload)))
+        contenders.append(Contender(f"set up {size}", set_up, requests=1))
     raced = race(contenders, ROUNDS)
     table = []
-    for size, contender in zip(sizes, contenders, strict=True):
+    for size, contender in zip(sizes, contenders[::2], strict=True):
         took_s = Spread.of([contender.requests / hz for hz in raced.rates_hz[contender.name]])
-        running_ns = (took_s.median - set_up_s[size]) * 1e9
+        set_up_s = 1 / raced.rate_hz(f"set up {size}").median
+        running_ns = (took_s.median - set_up_s) * 1e9
         table.append(
             {
                 "size": size,
                 "requests": contender.requests,
                 "batches": batches[size],
                 "seconds": took_s.as_dict(),
-                "set_up_s": set_up_s[size],
+                "set_up_s": set_up_s,
                 "ns_a_request": running_ns / contender.requests,
                 "ns_a_batch": running_ns / batches[size],
             }
