@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic
@@ -61,9 +63,10 @@ class Processes(Backend):
         lost = _lost()
         losses = 0
         while True:
-            pool = self._pool()
             try:
-                futures = [each.give(pool, function) for each in given]
+                with _without_interrupts():
+                    pool = self._pool()
+                    futures = [each.give(pool, function) for each in given]
                 return futures[0].result()
             except lost as error:
                 losses += 1
@@ -76,6 +79,18 @@ class Processes(Backend):
         from joblib.externals.loky import get_reusable_executor
 
         return get_reusable_executor(max_workers=self.workers, timeout=_IDLE_S)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C waits until this is over. Workers that are begun meanwhile never hear of it, and so have
+    nothing to say when a terminal sends it to them as well: it is for this process to stop them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(slots=True)
