@@ -78,7 +78,13 @@ class Processes(Backend):
     def _pool(self) -> Any:
         from joblib.externals.loky import get_reusable_executor
 
-        return get_reusable_executor(max_workers=self.workers, timeout=_IDLE_S)
+        return get_reusable_executor(
+            max_workers=self.workers, timeout=_IDLE_S, initializer=_ignore_interrupts
+        )
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
@@ -86,6 +92,9 @@ def _without_interrupts() -> Iterator[None]:
     """Ctrl-C waits until this is over. Workers that are begun meanwhile never hear of it, and so have
     nothing to say when a terminal sends it to them as well: it is for this process to stop them.
     """
+    from joblib.externals.loky.backend import resource_tracker
+
+    resource_tracker.ensure_running()  # else it is begun with the workers, and lets signals in again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
