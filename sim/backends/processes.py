@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -16,9 +17,9 @@ from sim.backends.base import Backend, R, T, WorkerLostError
 MOST_LOSSES = 3
 """How often workers may die before the next answer is known."""
 _AHEAD = 2
-"""Tasks a worker that are given out at once: as many as loky passes on. Any more would wait with its
-manager, which stumbles over them when the pool is stopped.
-"""
+"""Tasks a worker that are given out at once: as many as loky's manager passes on."""
+_TURN_S = 0.001
+"""How long the manager is given for a turn."""
 _IDLE_S = 300
 """How long workers wait for more work before they end."""
 
@@ -56,6 +57,7 @@ class Processes(Backend):
                 yield answer
         finally:
             if given:
+                _until_passed_on(given)
                 self._pool().shutdown(wait=False, kill_workers=True)
 
     def _first(self, function: Callable[[T], R], given: Sequence[_Given[T, R]]) -> R:
@@ -121,6 +123,16 @@ class _Given(Generic[T, R]):
             not self.future.done() or isinstance(self.future.exception(), lost)
         ):
             self.future = None
+
+
+def _until_passed_on(given: Sequence[_Given[T, R]]) -> None:
+    """Wait until loky's manager holds none back: it stumbles over those when the pool is stopped.
+
+    It passes on as many as are ever given out at once, so that this takes one turn of its thread.
+    """
+    futures = [each.future for each in given if each.future is not None]
+    while not all(future.running() or future.done() for future in futures):
+        time.sleep(_TURN_S)
 
 
 def _lost() -> tuple[type[Exception], ...]:
