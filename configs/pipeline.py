@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from configs.errors import ConfigError, Problem
 from configs.model import Config, StageConfig
 from policies.pipeline import Device, Pipeline, Stage, topological
+from policies.place import Place
 
 Predict = Callable[[int], int]
 """Predicted service time in nanoseconds of a batch of so many requests."""
@@ -40,6 +43,35 @@ def pipeline_of(config: Config, predict: Callable[[StageConfig], Predict]) -> Pi
         estimate_window_ns=config.estimates.window_ns,
         estimate_weight=config.estimates.weight,
     )
+
+
+def planned(
+    config: Config,
+    pipeline: Pipeline,
+    *,
+    rate_hz: float | None = None,
+    cv: Callable[[StageConfig], float] | None = None,
+) -> Pipeline:
+    """The pipeline with each policy fitted to its place, which takes predictions that mean something.
+
+    ``rate_hz`` is the mean arrival rate where it is known, ``cv`` gives the coefficient of variation of
+    a stage's service time. Raises ConfigError where a policy cannot work in its place.
+    """
+    known_cv = cv or (lambda _: 0.0)
+
+    def cv_of(index: int) -> float:
+        return known_cv(config.stage(pipeline.stages[index].name))
+
+    latency_ns = config.objective.latency_ns if config.objective else config.workload.deadline_ns
+    stages = []
+    for index, stage in enumerate(pipeline.stages):
+        place = Place(pipeline, index, latency_ns, rate_hz, cv_of)
+        try:
+            stages.append(replace(stage, policy=stage.policy.planned(place)))
+        except ValueError as error:
+            where = f"stages.{stage.name}.policy"
+            raise ConfigError([Problem(config.name, where, str(error))]) from None
+    return replace(pipeline, stages=tuple(stages))
 
 
 def _shared(config: Config, stage: StageConfig) -> tuple[str, ...]:

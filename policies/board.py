@@ -5,7 +5,7 @@ from __future__ import annotations
 from policies.commands import Command
 from policies.contract import NEVER_NS
 from policies.estimates import Estimates
-from policies.pipeline import Pipeline
+from policies.pipeline import Pipeline, downstream_ns
 from policies.requests import RequestTable
 from policies.runlog import Outcome
 from policies.stage_state import DeviceState, StageState
@@ -28,6 +28,9 @@ class Board:
                 by_name[parent].children.append(stage)
             for device in stage.devices:
                 device.stages.append(stage)
+        downstream = downstream_ns(pipeline, [stage.service_ns for stage in self.stages])
+        for stage, after_ns in zip(self.stages, downstream, strict=True):
+            stage.downstream_ns = after_ns
         self.roots = [stage for stage in self.stages if stage.is_root]
         self.sinks = sum(not stage.children for stage in self.stages)
         self.forked = (

@@ -16,7 +16,10 @@ from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import FunctionType
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    from policies.place import Place
 
 NEVER_NS = 2**63 - 1
 """A time that does not come; also the deadline of a request that has none."""
@@ -28,7 +31,8 @@ State = MutableSequence[int]
 """What a policy remembers between decisions: integers, owned by whoever asks it."""
 
 Answer = tuple[int, int, int]
-"""A decision in scalars, as a rule returns it: (requests to send, or 0; until_ns; size)."""
+"""A decision in scalars, as a rule returns it: (requests to send, or 0 to hold, or less than 0 to shed so
+many; until_ns; size)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,17 @@ class Hold:
     size: int = NO_SIZE
 
 
-Decision = Dispatch | Hold
+@dataclass(frozen=True, slots=True)
+class Shed:
+    """End the first ``requests`` waiting requests without an answer; the policy is asked again at once.
+
+    Only from a policy that says that it ``sheds``.
+    """
+
+    requests: int
+
+
+Decision = Dispatch | Hold | Shed
 
 
 class Reads(Enum):
@@ -58,6 +72,10 @@ class Reads(Enum):
     """``earliest_deadline_ns``; ``NEVER_NS`` where not read."""
     NEXT_IDLE = "next_idle"
     """``next_idle_ns``; ``NEVER_NS`` where not read."""
+    HEAD = "head"
+    """``head_arrival_ns`` and ``head_deadline_ns``; ``NEVER_NS`` where not read."""
+    NEWEST = "newest"
+    """``newest_enqueued_ns``; ``NEVER_NS`` where not read."""
 
 
 class View(NamedTuple):
@@ -97,17 +115,28 @@ class View(NamedTuple):
     """The highest ``load`` of all stages."""
     service_ns: Sequence[int]
     """Predicted service time by batch size."""
+    head_arrival_ns: int
+    """When the request at the head of the queue, the next to be sent, reached the pipeline."""
+    head_deadline_ns: int
+    """Its end-to-end deadline."""
+    newest_enqueued_ns: int
+    """When the request that has waited shortest entered this stage's queue."""
+    downstream_ns: Sequence[int]
+    """By batch size: predicted service times of the stages after this one, summed along their longest
+    path, for batches of that size or of a stage's own ``max_batch`` where that is less.
+    """
 
 
 class Policy(ABC):
     """One way to decide when a batch goes. Subclasses are frozen dataclasses whose fields are knobs.
 
     ``kind`` is the name in YAML. ``reads`` names the costly parts of the view that the policy uses;
-    a policy that does not say gets them all.
+    a policy that does not say gets them all. ``sheds`` says whether it may ever answer :class:`Shed`.
     """
 
     kind: ClassVar[str]
     reads: ClassVar[frozenset[Reads]] = frozenset(Reads)
+    sheds: ClassVar[bool] = False
 
     @abstractmethod
     def decide(self, view: View, now_ns: int, state: State) -> Decision:
@@ -135,6 +164,12 @@ class Policy(ABC):
     def check(self, max_batch: int) -> None:
         """Raise ValueError, naming the knob, where the knobs do not fit a stage of ``max_batch``."""
 
+    def planned(self, place: Place) -> Policy:  # noqa: ARG002
+        """The policy fitted to its place in the pipeline, before a run: itself, or one with knobs filled
+        in. Called once, where the pipeline is built. Raises ValueError where it cannot work there.
+        """
+        return self
+
 
 class RulePolicy(Policy):
     """A policy whose decision is a static scalar function, so that an engine may compile it.
@@ -153,7 +188,7 @@ class RulePolicy(Policy):
     def decide(self, view: View, now_ns: int, state: State) -> Decision:
         """The rule's answer as a value."""
         requests, until_ns, size = self.rule(view, now_ns, state, **knob_values(self, self.rule))
-        return Dispatch(requests) if requests else Hold(until_ns, size)
+        return decision_of(requests, until_ns, size)
 
     def on_tick(self, view: View, now_ns: int, state: State) -> None:
         """As ``tick_rule`` says."""
@@ -173,6 +208,13 @@ class RulePolicy(Policy):
         """Whether the rules are all that there is to it: no method of this class is overridden."""
         methods = ("decide", "on_tick", "observe")
         return all(getattr(cls, name) is getattr(RulePolicy, name) for name in methods)
+
+
+def decision_of(requests: int, until_ns: int, size: int) -> Decision:
+    """An :data:`Answer` as a value."""
+    if requests > 0:
+        return Dispatch(requests)
+    return Hold(until_ns, size) if requests == 0 else Shed(-requests)
 
 
 def observes(policy: Policy) -> bool:
@@ -203,6 +245,8 @@ def asker(policy: Policy) -> Callable[[View, int, State], Answer]:
         decision = policy.decide(view, now_ns, state)
         if isinstance(decision, Dispatch):
             return decision.requests, 0, 0
+        if isinstance(decision, Shed):
+            return -decision.requests, 0, 0
         return 0, decision.until_ns, decision.size
 
     return ask

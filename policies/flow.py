@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain, repeat
 
 from policies.board import Board
 from policies.commands import Complete, Drop
@@ -96,6 +97,18 @@ def drop(board: Board, now_ns: int, requests: Iterable[int], outcome: Outcome, r
                 leave_queue(board, stage, request)
     board.ended += len(dropped)
     board.out.append(Drop(dropped, outcome, reason))
+
+
+def shed(board: Board, here: StageState, now_ns: int, count: int) -> None:
+    """The first ``count`` of a queue end here, as its policy says."""
+    requests, runs = here.queue.take(count)
+    here.waiting -= count
+    if not board.requests.unit_items:
+        here.waiting_items -= sum(map(board.requests.items.__getitem__, requests))
+    entries = chain.from_iterable(repeat(entered_ns, n) for entered_ns, n in runs)
+    for request, entered_ns in zip(requests, entries, strict=True):
+        here.journal.left(request, entered_ns)
+    drop(board, now_ns, requests, Outcome.SHED, f"shed by the policy of {here.spec.name}")
 
 
 def leave_queue(board: Board, stage: StageState, request: int) -> bool:

@@ -63,6 +63,25 @@ class Pipeline:
     """Weight of the newest window in their moving average."""
 
 
+def predictions(stage: Stage) -> tuple[int, ...]:
+    """Predicted service times of a stage in nanoseconds, by batch size from 0 to ``max_batch``."""
+    return tuple(stage.predict_ns(size) for size in range(stage.max_batch + 1))
+
+
+def downstream_ns(pipeline: Pipeline, service_ns: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """For each stage the view's ``downstream_ns``, from the :func:`predictions` of all stages."""
+    longest: dict[str, list[int]] = {}
+    """From a stage on, itself included, by batch size up to the largest of all stages."""
+    found: list[tuple[int, ...]] = []
+    sizes = range(max(stage.max_batch for stage in pipeline.stages) + 1)
+    for stage, own_ns in zip(reversed(pipeline.stages), reversed(service_ns), strict=True):
+        after = [longest[child.name] for child in pipeline.stages if stage.name in child.parents]
+        rest = [max((times[size] for times in after), default=0) for size in sizes]
+        found.append(tuple(rest[: stage.max_batch + 1]))
+        longest[stage.name] = [own_ns[min(size, stage.max_batch)] + rest[size] for size in sizes]
+    return found[::-1]
+
+
 class CycleError(ValueError):
     """The graph of stages has a cycle; ``cycle`` holds its names in order, the first repeated last."""
 

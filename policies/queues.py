@@ -50,6 +50,10 @@ class Queue(Protocol):
         """The earliest entry; ``NEVER_NS`` when empty."""
         ...
 
+    def newest_ns(self) -> int:
+        """The latest entry; ``NEVER_NS`` when empty."""
+        ...
+
     def __iter__(self) -> Iterator[int]:
         """Request ids in the order of service."""
         ...
@@ -149,6 +153,13 @@ class FifoQueue:
         entered_ns, requests = self._chunks[0]
         return self._arrival_ns[requests[self._head]] if entered_ns == AT_ARRIVAL else entered_ns
 
+    def newest_ns(self) -> int:
+        """The tail's entry."""
+        if not self._chunks:
+            return NEVER_NS
+        entered_ns, requests = self._chunks[-1]
+        return self._arrival_ns[requests[-1]] if entered_ns == AT_ARRIVAL else entered_ns
+
     def __iter__(self) -> Iterator[int]:
         start = self._head
         for _, requests in self._chunks:
@@ -229,6 +240,12 @@ class KeyQueue:
         while self._by_entry and self._by_entry[0][0] not in self._waiting:
             self._by_entry.popleft()
         return self._by_entry[0][1] if self._by_entry else NEVER_NS
+
+    def newest_ns(self) -> int:
+        """The last entry that still waits."""
+        while self._by_entry and self._by_entry[-1][0] not in self._waiting:
+            self._by_entry.pop()
+        return self._by_entry[-1][1] if self._by_entry else NEVER_NS
 
     def __iter__(self) -> Iterator[int]:
         return (request for _, _, request, _ in self._sorted)

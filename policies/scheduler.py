@@ -37,7 +37,8 @@ class PolicyError(Exception):
     def __init__(self, stage: str, policy: Policy, view: View, now_ns: int, answer: Answer) -> None:
         self.parts = (stage, policy, view, now_ns, answer)
         super().__init__(
-            f"stage {stage}: the rule of policy {type(policy).__name__} {_problem(view, now_ns, answer)}"
+            f"stage {stage}: the rule of policy {type(policy).__name__}"
+            f" {_problem(policy, view, now_ns, answer)}"
             f" (now_ns={now_ns}, policy={policy}, view={view}, answer={answer})"
         )
 
@@ -45,8 +46,12 @@ class PolicyError(Exception):
         return PolicyError, self.parts
 
 
-def _problem(view: View, now_ns: int, answer: Answer) -> str:
+def _problem(policy: Policy, view: View, now_ns: int, answer: Answer) -> str:
     count, until_ns, size = answer
+    if count < 0 and not policy.sheds:
+        return f"shed {-count} requests, though its policy does not say that it sheds"
+    if count < 0:
+        return f"shed {-count} requests, where {view.waiting} wait"
     if count:
         return f"dispatched {count} requests, where 1 to {view.sendable} can be sent"
     if until_ns <= now_ns:
@@ -218,11 +223,13 @@ class Scheduler(Board):
             if not count:
                 self._hold(here, view, now_ns, until_ns, size)
                 return
-            if not 0 < count <= view.sendable:
-                raise PolicyError(
-                    here.spec.name, here.policy, view, now_ns, (count, until_ns, size)
-                )
-            self._start(here, now_ns, count)
+            if 0 < count <= view.sendable:
+                self._start(here, now_ns, count)
+            elif count < 0 and here.policy.sheds and -count <= view.waiting:
+                flow.shed(self, here, now_ns, -count)
+            else:
+                answer = (count, until_ns, size)
+                raise PolicyError(here.spec.name, here.policy, view, now_ns, answer)
         here.wake_size = UNABLE
         here.wake_ns = NEVER_NS
 

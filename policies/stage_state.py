@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from policies.commands import StartBatch
 from policies.contract import NEVER_NS, NO_SIZE, Policy, Reads, View, asker, observes
 from policies.journal import StageJournal
-from policies.pipeline import Stage
+from policies.pipeline import Stage, predictions
 from policies.queues import queue_for
 from policies.requests import RequestTable
 
@@ -45,6 +46,7 @@ class StageState:
         "devices",
         "dispatched_ns",
         "down",
+        "downstream_ns",
         "guarded",
         "idle",
         "idle_since_ns",
@@ -65,6 +67,8 @@ class StageState:
         "rate_hz",
         "reads_deadlines",
         "reads_estimates",
+        "reads_head",
+        "reads_newest",
         "reads_next_idle",
         "retries",
         "returning",
@@ -99,8 +103,12 @@ class StageState:
         self.reads_estimates = Reads.ESTIMATES in policy.reads
         self.reads_deadlines = Reads.DEADLINES in policy.reads
         self.reads_next_idle = Reads.NEXT_IDLE in policy.reads
+        self.reads_head = Reads.HEAD in policy.reads
+        self.reads_newest = Reads.NEWEST in policy.reads
         self.next_tick_ns = policy.tick_ns or NEVER_NS
-        self.service_ns = tuple(spec.predict_ns(n) for n in range(spec.max_batch + 1))
+        self.service_ns = predictions(spec)
+        self.downstream_ns: Sequence[int] = ()
+        """Set once all stages are known."""
 
         self.table = table
         self.queue = queue_for(spec.discipline, table)
@@ -210,6 +218,7 @@ class StageState:
 
     def view(self) -> View:
         """What the policy sees now."""
+        head = next(iter(self.queue), None) if self.reads_head else None
         waiting = self.waiting
         max_batch = self.spec.max_batch
         plain = self.plain
@@ -232,6 +241,10 @@ class StageState:
                 self.load,
                 self.pipeline_load,
                 self.service_ns,
+                NEVER_NS if head is None else self.table.arrival_ns[head],
+                NEVER_NS if head is None else self.table.deadline_ns[head],
+                self.queue.newest_ns() if self.reads_newest else NEVER_NS,
+                self.downstream_ns,
             ),
         )
 

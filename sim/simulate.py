@@ -11,12 +11,13 @@ import numpy as np
 import simpy
 
 from configs.model import Config, StageConfig
-from configs.pipeline import Predict, pipeline_of
+from configs.pipeline import Predict, pipeline_of, planned
 from policies.pipeline import Pipeline
 from policies.requests import RequestTable
 from policies.runlog import Int64, RunLog
 from policies.scheduler import Scheduler
 from policies.workload import ClosedWorkload, Workload
+from sim.arrivals.base import ArrivalProcess
 from sim.backends.base import Backend
 from sim.backends.choose import backend_for
 from sim.engines import Engine, EngineError
@@ -73,7 +74,7 @@ def model_of(config: Config, stage: str) -> ServiceModel:
 
 def pipeline_for(config: Config, workload: AnyWorkload) -> Pipeline:
     """The pipeline as any driver runs it under this workload: predicted service times are the models'
-    means, for requests of the workload's mean size.
+    means, for requests of the workload's mean size, and each policy is fitted to its place.
     """
     mean_items = float(np.mean(workload.items)) if len(workload) else 1.0
 
@@ -87,7 +88,13 @@ def pipeline_for(config: Config, workload: AnyWorkload) -> Pipeline:
 
         return predict_ns
 
-    return pipeline_of(config, predict)
+    def cv(stage: StageConfig) -> float:
+        full = stage.max_batch
+        return model_of(config, stage.name).cv_of(full, round(full * mean_items))
+
+    arrivals = config.workload.arrivals
+    rate_hz = arrivals.mean_rate_hz() if isinstance(arrivals, ArrivalProcess) else None
+    return planned(config, pipeline_of(config, predict), rate_hz=rate_hz, cv=cv)
 
 
 def workload_of(config: Config, replication: int = 0) -> AnyWorkload:

@@ -87,10 +87,31 @@ class Learning(RulePolicy):
         return 0, until_ns, view.waiting + weight
 
 
+@dataclass(frozen=True, slots=True)
+class Choosy(RulePolicy):
+    """Sheds what is late by its reckoning, some of it together; reads what only the head shows."""
+
+    kind: ClassVar[str] = "test-choosy"
+    sheds: ClassVar[bool] = True
+
+    patience_ns: int = 50
+
+    @staticmethod
+    def rule(view: View, now_ns: int, state: State, patience_ns: int) -> Answer:
+        size = view.sendable
+        ends_ns = now_ns + view.service_ns[size] + view.downstream_ns[size]
+        if ends_ns > min(view.head_deadline_ns, view.head_arrival_ns + patience_ns):
+            return -min(view.waiting, 1 + view.waiting // 3), 0, 0
+        if now_ns > view.newest_enqueued_ns or view.sendable < view.waiting:
+            return size, 0, 0
+        return 0, now_ns + 2, view.waiting + 2
+
+
 POLICIES = st.one_of(
     st.just(Immediate()),
     st.just(OnlyFull()),
     st.just(ByDeadline()),
+    st.builds(Choosy, patience_ns=st.integers(10, 200)),
     st.builds(Fixed, delay_ns=st.integers(0, 60)),
     st.builds(Learning, eager=st.booleans(), share=st.floats(0, 9)),
     st.just(LoadAdaptive(initial_ns=10, step_ns=5, interval_ns=20, max_ns=50)),

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from policies.commands import Command, Complete, Drop, SetTimer, StartBatch
-from policies.contract import NEVER_NS, NO_SIZE, Decision, Dispatch, Hold, Policy, State, View
+from policies.contract import NEVER_NS, NO_SIZE, Decision, Dispatch, Hold, Policy, Shed, State, View
 from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.load_adaptive import LoadAdaptive
@@ -97,7 +97,8 @@ def test_a_hold_sets_one_timer_and_is_not_asked_about_before() -> None:
     ("decision", "problem"),
     [
         (Dispatch(3), "dispatched 3 requests, where 1 to 2 can be sent"),
-        (Dispatch(-1), "dispatched -1 requests, where 1 to 2 can be sent"),
+        (Shed(1), "shed 1 requests, though its policy does not say that it sheds"),
+        (Dispatch(-1), "shed 1 requests, though its policy does not say that it sheds"),
         (Hold(7), "held until 7, which is not after now"),
         (Hold(9, 2), "held for 2 requests, where 2 wait already"),
     ],
@@ -117,6 +118,60 @@ def test_nonsense_stops_with_policy_view_and_answer(decision: Decision, problem:
     start = f"stage rank: the rule of policy Nonsense {problem} (now_ns=7, policy="
     assert str(caught.value).startswith(start)
     assert "view=View(waiting=2, sendable=2," in str(caught.value)
+
+
+def test_a_policy_that_sheds_is_asked_again_at_once() -> None:
+    @dataclass(frozen=True)
+    class Impatient(Policy):
+        kind: ClassVar[str] = "impatient"
+        sheds: ClassVar[bool] = True
+
+        def decide(self, view: View, now_ns: int, state: State) -> Decision:
+            return Shed(2) if view.waiting > 3 else Dispatch(view.sendable)
+
+    driven = Driven(stage("rank", policy=Impatient(), max_batch=8))
+    driven.arrive(7, 5)
+    commands = driven.decide(7)
+    assert drops(commands) == [([0, 1], Outcome.SHED, "shed by the policy of rank")]
+    assert started(commands) == [(0, 0, [2, 3, 4])]
+
+
+def test_shedding_more_than_waits_is_nonsense() -> None:
+    @dataclass(frozen=True)
+    class Eager(Policy):
+        kind: ClassVar[str] = "eager"
+        sheds: ClassVar[bool] = True
+
+        def decide(self, view: View, now_ns: int, state: State) -> Decision:
+            return Shed(view.waiting + 1)
+
+    driven = Driven(stage("rank", policy=Eager(), max_batch=8))
+    driven.arrive(7, 2)
+    with pytest.raises(PolicyError, match="shed 3 requests, where 2 wait"):
+        driven.decide(7)
+
+
+def test_the_time_downstream_is_that_of_the_longest_path() -> None:
+    shown: list[View] = []
+
+    @dataclass(frozen=True)
+    class Watching(Policy):
+        kind: ClassVar[str] = "watching"
+
+        def decide(self, view: View, now_ns: int, state: State) -> Decision:
+            shown.append(view)
+            return Dispatch(view.sendable)
+
+    driven = Driven(
+        stage("a", policy=Watching(), max_batch=4),
+        stage("left", max_batch=2, parents=("a",), predict_ns=lambda n: 10 * n),
+        stage("right", max_batch=4, parents=("a",), predict_ns=lambda n: 8 * n),
+        stage("join", max_batch=1, parents=("left", "right"), predict_ns=lambda n: 100 * n),
+    )
+    driven.arrive(3, 1)
+    driven.decide(3)
+    assert shown[0].downstream_ns == (0, 110, 120, 124, 132)
+    assert (shown[0].head_arrival_ns, shown[0].newest_enqueued_ns) == (3, 3)
 
 
 def test_fork_and_join_wait_for_all() -> None:

@@ -17,7 +17,7 @@ import sim.kinds  # noqa: F401
 from configs.errors import ConfigError
 from configs.load import parse_config
 from configs.yaml_text import parse_yaml
-from policies.contract import NEVER_NS, Dispatch, Hold, Policy, View
+from policies.contract import NEVER_NS, Decision, Dispatch, Hold, Policy, View
 from policies.pipeline import Pipeline, Stage
 from policies.ray_serve import RayServe
 from policies.tf_serving import TfServing
@@ -48,11 +48,15 @@ def view(waiting: int, age_ns: int = 0, *, max_batch: int = 8, **changes: Any) -
         load=0.0,
         pipeline_load=0.0,
         service_ns=(0,) * (max_batch + 1),
+        head_arrival_ns=NEVER_NS,
+        head_deadline_ns=NEVER_NS,
+        newest_enqueued_ns=NEVER_NS,
+        downstream_ns=(0,) * (max_batch + 1),
     )
     return seen._replace(**changes)
 
 
-def decided(policy: Policy, seen: View) -> Dispatch | Hold:
+def decided(policy: Policy, seen: View) -> Decision:
     return policy.decide(seen, NOW_NS, policy.initial_state())
 
 

@@ -22,7 +22,7 @@ from policies import bentoml
 from policies.batch_log import empty_log, fit_line, log_batch
 from policies.bentoml import BentoMl
 from policies.clipper import Clipper
-from policies.contract import NEVER_NS, Dispatch, Hold, Policy, View
+from policies.contract import NEVER_NS, Decision, Dispatch, Hold, Policy, View
 from policies.litserve import LitServe
 from policies.mosec import Mosec
 from policies.pipeline import Pipeline, Stage
@@ -56,11 +56,15 @@ def view(waiting: int, age_ns: int = 0, *, max_batch: int = 8, **changes: Any) -
         load=0.0,
         pipeline_load=0.0,
         service_ns=(0,) * (max_batch + 1),
+        head_arrival_ns=NEVER_NS,
+        head_deadline_ns=NEVER_NS,
+        newest_enqueued_ns=NEVER_NS,
+        downstream_ns=(0,) * (max_batch + 1),
     )
     return seen._replace(**changes)
 
 
-def decided(policy: Policy, seen: View, state: list[int] | None = None) -> Dispatch | Hold:
+def decided(policy: Policy, seen: View, state: list[int] | None = None) -> Decision:
     return policy.decide(seen, NOW_NS, policy.initial_state() if state is None else state)
 
 

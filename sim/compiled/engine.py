@@ -75,7 +75,20 @@ def _error(prepared: Prepared) -> PolicyError:
 
 def _seen(board: Board, k: int) -> View:
     row = board.stages[k]
-    first = int(row["predict_at"])
     loads = [float(row[name]) for name in ("rate_hz", "load", "pipeline_load")]
-    service_ns = tuple(board.predict_ns[first : first + int(row["max_batch"]) + 1].tolist())
-    return View._make([*map(int, board.seen[:11]), *loads, service_ns])
+    seen = board.seen.tolist()
+    return View._make(
+        [
+            *seen[:11],
+            *loads,
+            _table(board, k, "predict_at"),
+            *seen[11:],
+            _table(board, k, "downstream_at"),
+        ]
+    )
+
+
+def _table(board: Board, k: int, at: str) -> tuple[int, ...]:
+    """A stage's predictions, which lie from there."""
+    first = int(board.stages[k][at])
+    return tuple(board.predict_ns[first : first + int(board.stages[k]["max_batch"]) + 1].tolist())

@@ -11,7 +11,7 @@ from typing import Any
 from policies.runlog import Outcome
 from sim.compiled import bits, queues
 from sim.compiled.jit import called, inlined
-from sim.compiled.layout import EXPIRED, FULL, LATE, NEVER, UNABLE
+from sim.compiled.layout import EXPIRED, FULL, GIVEN_UP, LATE, NEVER, UNABLE
 
 ENTERING, PASSING = 0, 1
 _COMPLETED = int(Outcome.COMPLETED)
@@ -268,6 +268,21 @@ def leave_queue(b: Any, k: int, request: int) -> bool:
         st.wake_size = 1
         b.run[0].dirty |= 1 << k
     return True
+
+
+@called
+def shed(b: Any, k: int, now_ns: int, count: int) -> None:
+    """The first ``count`` of a linked queue end here, as its policy says."""
+    st = b.stages[k]
+    for i in range(count):
+        request = st.head
+        b.scratch[ENTERING, i] = request
+        queues.discard(b, k, request)
+        st.waiting -= 1
+        if not b.run[0].unit_items:
+            st.waiting_items -= b.items[request]
+    for i in range(count):
+        drop(b, b.scratch[ENTERING, i], now_ns, _SHED, GIVEN_UP, k)
 
 
 @called

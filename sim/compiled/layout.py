@@ -20,6 +20,8 @@ UNABLE = NEVER_NS
 MOST_SIZE = NO_SIZE
 
 FIFO, EDF, PRIORITY = 0, 1, 2
+SEEN = 14
+"""Integers of a view."""
 LEVELS = 256
 """Places for the levels of a priority queue: every int8."""
 MOST_STAGES = 62
@@ -32,8 +34,9 @@ time at a score, or as told."""
 OVER, MORE, NONSENSE = 0, 1, 2
 """Why the loop returned: the run is over; tables are full and must grow; a rule's answer makes no sense."""
 
-FULL, LATE, EXPIRED, FOREVER = 0, 1, 2, 3
-"""Why a request was dropped: queue full, past its deadline on entry, in the queue; held for ever."""
+FULL, LATE, EXPIRED, FOREVER, GIVEN_UP = 0, 1, 2, 3, 4
+"""Why a request was dropped: queue full, past its deadline on entry, in the queue; held for ever; shed by
+the stage's policy."""
 
 
 def _record(ints: str, floats: str = "") -> np.dtype[np.void]:
@@ -56,13 +59,13 @@ STAGE = _record(
     " batches sent_n left_n next_tick_ns entered busy_ns"
     # What is set: the stage,
     " replicas max_batch max_items queue_bound discipline linked implicit guarded is_root parents"
-    " always_ready plain reads_estimates reads_deadlines reads_next_idle"
+    " always_ready plain sheds reads_estimates reads_deadlines reads_next_idle reads_head reads_newest"
     # its rules,
     " ask tick observe tick_ns"
     # its service times,
     " form noisy paced by_items ranks_at places_n points_n pace_at pace_n mean_at"
     # and where its parts lie.
-    " replica_at word_at word_n predict_at state_at state_n ints_at ints_n floats_at floats_n"
+    " replica_at word_at word_n predict_at downstream_at state_at state_n ints_at ints_n floats_at floats_n"
     " child_at child_n device_at device_n entered_at link_at level_at missing_at",
     "rate_hz load pipeline_load per_item_ns base_ns per_request_ns growth lowest per_score",
 )
@@ -152,7 +155,7 @@ class Board(NamedTuple):
     ranks: Any
     """float64: what batches timed by rank need, see ``sim.compiled.service``"""
     predict_ns: Any
-    """int64: the view's prediction, by requests in a batch"""
+    """int64: the view's predictions, of the stage and downstream, by requests in a batch"""
     state: Any
     """int64: what the policies remember"""
     ints: Any
@@ -160,7 +163,7 @@ class Board(NamedTuple):
     floats: Any
     """float64: knobs"""
     seen: Any
-    """int64 (12,): the view of which a rule made nonsense"""
+    """int64 (SEEN,): the view of which a rule made nonsense"""
 
 
 def _array(dtype: Any, dims: int = 1) -> types.Array:

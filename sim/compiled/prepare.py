@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.contract import NEVER_NS, NO_SIZE, Reads
-from policies.pipeline import Discipline, Pipeline, Stage
+from policies.pipeline import Discipline, Pipeline, Stage, downstream_ns, predictions
 from policies.workload import ClosedWorkload, Workload
 from sim.compiled import layout
 from sim.compiled.layout import BATCH, EVENT, LEVELS, REPLICA, RUN, STAGE, Board
@@ -83,6 +83,7 @@ def prepare(pipeline: Pipeline, times: Sequence[Tabulated], workload: AnyWorkloa
         _lay_rules(row, spec, rules[k], flat)
         _lay_times(row, times[k].form(spec.max_batch), flat)
         _lay_queue(row, k, spec, pipeline, run, n, flat)
+    _lay_predictions(stages, pipeline, flat)
     run["estimates"] = bool(stages["reads_estimates"].any())
     run["ticking"] = bool((stages["tick"] > 0).any())
     capacity = max(_FIRST_CAPACITY, n // 8, 2 * int(stages["replicas"].max()) + 1)
@@ -129,25 +130,36 @@ def _lay_stage(row: Any, spec: Stage, pipeline: Pipeline, flat: _Flat) -> None:
     row["guarded"] = pipeline.expire or spec.queue_bound is not None
     row["is_root"], row["parents"] = not spec.parents, len(spec.parents)
     row["always_ready"] = not spec.device
+    row["sheds"] = spec.policy.sheds
     row["plain"] = not spec.device and spec.max_items is None
     for read, name in (
         (Reads.ESTIMATES, "reads_estimates"),
         (Reads.DEADLINES, "reads_deadlines"),
         (Reads.NEXT_IDLE, "reads_next_idle"),
+        (Reads.HEAD, "reads_head"),
+        (Reads.NEWEST, "reads_newest"),
     ):
         row[name] = read in spec.policy.reads
     row["replica_at"] = flat.replicas
     flat.replicas += spec.replicas
     row["word_at"], row["word_n"] = flat.words, -(-spec.replicas // 64)
     flat.words += int(row["word_n"])
-    row["predict_at"] = len(flat.predict)
-    flat.predict += [spec.predict_ns(size) for size in range(spec.max_batch + 1)]
     children = [names.index(child.name) for child in pipeline.stages if spec.name in child.parents]
     row["child_at"], row["child_n"] = len(flat.children), len(children)
     flat.children += children
     mine = [devices.index(name) for name in dict.fromkeys(spec.device)]
     row["device_at"], row["device_n"] = len(flat.devices), len(mine)
     flat.devices += mine
+
+
+def _lay_predictions(stages: Any, pipeline: Pipeline, flat: _Flat) -> None:
+    service_ns = [predictions(stage) for stage in pipeline.stages]
+    downstream = downstream_ns(pipeline, service_ns)
+    for row, own_ns, after_ns in zip(stages, service_ns, downstream, strict=True):
+        row["predict_at"] = len(flat.predict)
+        flat.predict += own_ns
+        row["downstream_at"] = len(flat.predict)
+        flat.predict += after_ns
 
 
 def _lay_rules(row: Any, spec: Stage, rules: Rules, flat: _Flat) -> None:
@@ -201,8 +213,8 @@ def _lay_queue(
     row: Any, k: int, spec: Stage, pipeline: Pipeline, run: Any, n: int, flat: _Flat
 ) -> None:
     """Requests may leave a queue early where they expire, or where another branch sheds them."""
-    sheds = any(stage.queue_bound is not None for stage in pipeline.stages)
-    leaves = pipeline.expire or bool(run["forked"] and sheds)
+    sheds = any(each.queue_bound is not None or each.policy.sheds for each in pipeline.stages)
+    leaves = pipeline.expire or spec.policy.sheds or bool(run["forked"] and sheds)
     linked = leaves or spec.discipline is not Discipline.FIFO
     row["linked"] = linked
     row["implicit"] = row["is_root"] and not linked and not row["guarded"]
@@ -263,7 +275,7 @@ def _board(
         state=np.array(flat.state, np.int64),
         ints=np.array(flat.ints, np.int64),
         floats=np.array(flat.floats, np.float64),
-        seen=np.zeros(12, np.int64),
+        seen=np.zeros(layout.SEEN, np.int64),
     )
     if isinstance(workload, ClosedWorkload):
         board = _closed(board, run, workload)

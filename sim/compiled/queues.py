@@ -48,6 +48,17 @@ def oldest_ns(b: Any, k: int) -> int:
 
 
 @inlined
+def newest_ns(b: Any, k: int) -> int:
+    """The latest entry; NEVER when empty."""
+    st = b.stages[k]
+    if st.waiting == 0:
+        return NEVER
+    if not st.linked:
+        return entered_ns(b, k, request_at(b, k, st.head + st.waiting - 1))
+    return entered_ns(b, k, st.tail if st.discipline == FIFO else st.newest)
+
+
+@inlined
 def first(b: Any, k: int) -> int:
     """Where a walk in order of service begins: a place, or a request where linked."""
     return b.stages[k].head

@@ -175,11 +175,15 @@ def _run_due(b: Any, now_ns: int) -> None:
 def _decide(b: Any, now_ns: int) -> bool:
     """Ask the policies of the stages that are to be asked, downstream first; False for nonsense."""
     run = b.run[0]
-    for i in range(len(b.stages)):
-        k = len(b.stages) - 1 - i
-        if (run.dirty >> k) & 1 and not _decide_stage(b, now_ns, k):
-            return False
-    run.dirty = 0
+    k = len(b.stages) - 1
+    while k >= 0:
+        if (run.dirty >> k) & 1:
+            run.dirty ^= 1 << k
+            if not _decide_stage(b, now_ns, k):
+                return False
+            if run.dirty >> k:
+                k = len(b.stages)  # what was shed here has left the queue of another branch
+        k -= 1
     return True
 
 
@@ -196,10 +200,13 @@ def _decide_stage(b: Any, now_ns: int, k: int) -> bool:
             st.wake_ns = until_ns
             st.wake_size = min(size, MOST_SIZE)
             return True
-        if not 0 < count <= views.most(b, k):
+        if 0 < count <= views.most(b, k):
+            _start(b, now_ns, k, count)
+        elif count < 0 and st.sheds and -count <= st.waiting:
+            flow.shed(b, k, now_ns, -count)
+        else:
             _note_nonsense(b, k, count, until_ns, size)
             return False
-        _start(b, now_ns, k, count)
     st.wake_size = UNABLE
     st.wake_ns = NEVER
     return True
@@ -278,6 +285,9 @@ def _note_nonsense(b: Any, k: int, count: int, until_ns: int, size: int) -> None
     b.seen[8] = view.next_idle_ns
     b.seen[9] = view.last_dispatch_ns
     b.seen[10] = view.max_batch
+    b.seen[11] = view.head_arrival_ns
+    b.seen[12] = view.head_deadline_ns
+    b.seen[13] = view.newest_enqueued_ns
 
 
 @inlined

@@ -31,6 +31,10 @@ def shown(b: Any, k: int) -> View:
         st.load,
         st.pipeline_load,
         b.predict_ns[st.predict_at : st.predict_at + st.max_batch + 1],
+        _head_arrival_ns(b, k) if st.reads_head else NEVER,
+        _head_deadline_ns(b, k) if st.reads_head else NEVER,
+        queues.newest_ns(b, k) if st.reads_newest else NEVER,
+        b.predict_ns[st.downstream_at : st.downstream_at + st.max_batch + 1],
     )
 
 
@@ -90,6 +94,21 @@ def _earliest_deadline_ns(b: Any, k: int) -> int:
         found = min(found, b.deadline_ns[request & b.run[0].deadline_mask])
         step = queues.following(b, k, step)
     return found
+
+
+@inlined
+def _head_arrival_ns(b: Any, k: int) -> int:
+    if b.stages[k].waiting == 0:
+        return NEVER
+    return b.arrival_ns[queues.request_of(b, k, queues.first(b, k))]
+
+
+@inlined
+def _head_deadline_ns(b: Any, k: int) -> int:
+    if b.stages[k].waiting == 0:
+        return NEVER
+    request = queues.request_of(b, k, queues.first(b, k))
+    return b.deadline_ns[request & b.run[0].deadline_mask]
 
 
 @called

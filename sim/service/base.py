@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Float64 = NDArray[np.float64]
 
+_SAMPLE = 2000
+"""Batches that a coefficient of variation is taken from."""
 LONGEST_NS = 86_400_000_000_000
 """A day: no batch is meant to take longer."""
 
@@ -42,6 +44,13 @@ class ServiceModel(ABC):
     @abstractmethod
     def time_ns(self, noise: float, requests: int, items: int) -> int:
         """Time of a batch under its noise, 0 or more."""
+
+    def cv_of(self, requests: int, items: int) -> float:
+        """Coefficient of variation of the time of such batches, from a sample that is always the same."""
+        noise = self.draw(np.random.default_rng(0), _SAMPLE)
+        times_ns = [self.time_ns(each, requests, items) for each in noise.tolist()]
+        mean_ns = float(np.mean(times_ns))
+        return float(np.std(times_ns)) / mean_ns if mean_ns > 0 else 0.0
 
     @property
     def paced(self) -> bool:
