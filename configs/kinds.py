@@ -2,7 +2,8 @@
 
 A kind is a frozen dataclass whose fields are knobs (see ``policies.knobs``) and whose ``kind`` is its
 name in YAML. A room makes its kinds known by registering them when its ``kinds`` module is imported
-(``sim.kinds``: arrivals, items, service; ``executors.kinds``: model); policies are registered here.
+(``sim.kinds``: arrivals, items, keys, service; ``executors.kinds``: model); policies and admissions are
+registered here.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from policies.registry import POLICIES
 _KINDS: dict[str, dict[str, type[Any]]] = {
     "arrivals": {},
     "items": {},
+    "keys": {},
     "service": {},
     "policy": {},
     "model": {},

@@ -47,6 +47,10 @@ class WorkloadConfig:
         "items a request holds; a bare number is constant, absent is 1 or what a trace holds",
         default=None,
     )
+    keys: Annotated[Any, KindOf("keys")] | None = knob(
+        "user or item that a request is about, by which like requests are recognised; absent is none",
+        default=None,
+    )
     deadline_ns: int | None = knob("time from arrival until a request is due", default=None, gt=0)
     expire: bool = knob("drop a queued request at its deadline", default=False)
     priorities: tuple[float, ...] = knob(

@@ -60,6 +60,7 @@ class FamilyShort:
 FAMILIES = {
     "arrivals": FamilyShort({KIND: "poisson", "rate": "100/s"}, ("poisson", "rate")),
     "items": FamilyShort(None, ("constant", "value")),
+    "keys": FamilyShort(),
     "service": FamilyShort({KIND: "deterministic", "mean": 0}, ("deterministic", "mean")),
     "policy": FamilyShort({KIND: "immediate"}),
     "model": FamilyShort(),

@@ -36,6 +36,7 @@ def at_rate(
     workload = draw_workload(
         arrivals.scaled(rate_hz / arrivals.mean_rate_hz()),
         config.workload.items,
+        config.workload.keys,
         requests=requests,
         duration_ns=duration_ns,
         deadline_after_ns=config.workload.deadline_ns,

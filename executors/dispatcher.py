@@ -11,7 +11,7 @@ from array import array
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, repeat
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +40,8 @@ class Submission:
     items: Sequence[int]
     priority: Sequence[int]
     inputs: Columns
+    keys: Sequence[int] | None = None
+    """Whom or what each is about; all requests of a run have one, or none has."""
 
 
 class Listener(Protocol):
@@ -224,10 +226,11 @@ class Dispatcher:
             submission.deadline_ns,
             submission.items,
             submission.priority,
+            repeat(None, len(submission.arrival_ns)) if submission.keys is None else submission.keys,
             strict=True,
         )
-        for arrival_ns, deadline_ns, items, priority in columns:
-            self._table.append(arrival_ns, deadline_ns, items, priority)
+        for arrival_ns, deadline_ns, items, priority, key in columns:
+            self._table.append(arrival_ns, deadline_ns, items, priority, key)
         requests = range(first, len(self._table))
         self._payloads.admit(requests, submission.inputs)
         self.scheduler.arrived(now_ns, requests)

@@ -132,20 +132,23 @@ class Executor:
     ) -> RunResult:
         """Send a workload and wait until all of it has ended.
 
-        Request k carries row k of ``inputs`` (by default a sample), which start over at their end.
+        Request k carries row k of ``inputs``, which start over at their end. By default they are a sample,
+        of which a request that has a key carries its key's row: requests of one key are then the same.
         ``pipeline`` may set other policies, bounds and predictions than the one that is up. Ctrl-C stops
         sending, gives what is under way ``drain_s`` to end (a second Ctrl-C: no time), fails the rest
         as interrupted, and returns what there is.
         """
         transport, wiring = self._up()
         chosen = self._variant(pipeline)
+        sampled = inputs is None
         if inputs is None:
             inputs = self.sample_inputs(min(max(len(workload), 1), _SAMPLE_ROWS))
         check_inputs(wiring, inputs, rows=None)
         if not self._busy.acquire(blocking=False):
             raise ExecutorError("the executor is busy; finish the run or the session that is on")
         try:
-            source = generator(workload, {name: inputs[name] for name in wiring.client})
+            sent = {name: inputs[name] for name in wiring.client}
+            source = generator(workload, sent, by_key=sampled and workload.keys is not None)
             sink = Collector(wiring, len(workload) if keep_answers else 0, source)
             cores = self.places.dispatcher_cores
             lost, failures = transport.lost, len(transport.failures)

@@ -52,27 +52,35 @@ class Generator(Protocol):
         ...
 
 
-def generator(workload: Workload | ClosedWorkload, inputs: Columns) -> Generator:
-    """What sends this workload; request k carries row k of the inputs, which are repeated as needed."""
-    rows = RepeatedRows(inputs)
+def generator(
+    workload: Workload | ClosedWorkload, inputs: Columns, *, by_key: bool = False
+) -> Generator:
+    """What sends this workload; request k carries row k of the inputs, which are repeated as needed, or
+    ``by_key`` the row of its key, so that requests of one key are the same.
+    """
+    rows = RepeatedRows(inputs, by_key=by_key)
     return (
         OpenLoop(workload, rows) if isinstance(workload, Workload) else ClosedLoop(workload, rows)
     )
 
 
 class RepeatedRows:
-    """Inputs of any number of requests, from columns that start over at their end."""
+    """Inputs of any number of requests, from columns that start over at their end: row k is request k's,
+    or ``by_key`` that of the requests of key k.
+    """
 
-    def __init__(self, inputs: Columns) -> None:
+    def __init__(self, inputs: Columns, *, by_key: bool = False) -> None:
         self._inputs = inputs
+        self._by_key = by_key
         self._count = min((len(column) for column in inputs.values()), default=1)
 
-    def take(self, first: int, end: int) -> Columns:
-        """Rows of requests ``first`` to ``end - 1``."""
-        if end - first == 1:
-            row = first % self._count
+    def take(self, first: int, end: int, keys: Sequence[int] | None = None) -> Columns:
+        """Rows of requests ``first`` to ``end - 1``, which have these keys."""
+        numbers = keys if self._by_key and keys is not None else range(first, end)
+        if len(numbers) == 1:
+            row = numbers[0] % self._count
             return {name: column[row : row + 1] for name, column in self._inputs.items()}
-        rows = np.arange(first, end) % self._count
+        rows = np.array(numbers, np.int64) % self._count
         return {name: column[rows] for name, column in self._inputs.items()}
 
 
@@ -102,6 +110,7 @@ class OpenLoop:
 
     def _send(self, line: Line, first: int, end: int) -> None:
         these = slice(first, end)
+        keys = None if self._workload.keys is None else self._workload.keys[these].tolist()
         arrival_ns: list[int] = self._workload.arrival_ns[these].tolist()
         line.send(
             Submission(
@@ -109,7 +118,8 @@ class OpenLoop:
                 self._workload.deadline_ns[these].tolist(),
                 self._workload.items[these].tolist(),
                 self._workload.priority[these].tolist(),
-                self._rows.take(first, end),
+                self._rows.take(first, end, keys),
+                keys,
             )
         )
         sent_ns = line.now_ns()
@@ -169,13 +179,15 @@ class ClosedLoop:
             self._thoughts += 1
 
     def _send(self, line: Line, due: Sequence[tuple[int, int]], first: int) -> None:
-        after_ns = self._workload.deadline_after_ns
+        after_ns, all_keys = self._workload.deadline_after_ns, self._workload.keys
+        keys = None if all_keys is None else [int(all_keys[number]) for _, number in due]
         submission = Submission(
             [at_ns for at_ns, _ in due],
             [NEVER_NS if after_ns is None else at_ns + after_ns for at_ns, _ in due],
             [int(self._workload.items[number]) for _, number in due],
             [int(self._workload.priority[number]) for _, number in due],
-            self._rows.take(first, first + len(due)),
+            self._rows.take(first, first + len(due), keys),
+            keys,
         )
         line.send(submission)
         sent_ns = line.now_ns()

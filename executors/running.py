@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 class RunResult:
     """What a run gave. Row k of each answer is request k's; zeros where it was not completed.
 
-    Request k had row k of the inputs, modulo their number.
+    Request k had row k of the inputs, modulo their number; of sampled inputs, where it has a key, row key.
     """
 
     log: RunLog

@@ -205,6 +205,7 @@ class LiveSession:
         )
         self._lock = threading.Lock()
         self._sent = 0
+        self._keyed = False
         self._closed = False
         while self._session.now_ns() < 0:
             time.sleep(_HEAD_START_NS / 1e9)
@@ -216,8 +217,12 @@ class LiveSession:
         items: int = 1,
         deadline_after_ns: int | None = None,
         priority: int = 0,
+        key: int | None = None,
     ) -> Future[Columns]:
         """Send one request: a row by name, without a batch dimension. Its answer comes as a future.
+
+        ``key`` says whom or what it is about, for stages that recognise like requests by it; either all
+        requests of a session have one, or none has.
 
         The future raises :class:`RequestFailedError` where the request was shed, expired or failed. Its
         callbacks run on the dispatcher's thread and delay it. Raises ValueError for inputs that do not
@@ -233,10 +238,14 @@ class LiveSession:
             if failure := self._session.failure():
                 raise failure
             now_ns = self._session.now_ns()
+            if self._sent and (key is not None) != self._keyed:
+                raise ValueError("give every request of a session a key, or none of them")
+            self._keyed = key is not None
             due_ns = NEVER_NS if deadline_after_ns is None else now_ns + deadline_after_ns
             future = self._answers.expect(self._sent)
             self._sent += 1
-            self._session.send(Submission([now_ns], [due_ns], [items], [priority], row))
+            keys = None if key is None else [key]
+            self._session.send(Submission([now_ns], [due_ns], [items], [priority], row, keys))
         if failure := self._session.failure():
             # It may have failed after it was asked above: then nobody else would tell this future.
             self._answers.abandon(failure)

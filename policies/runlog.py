@@ -47,6 +47,8 @@ class RequestLog:
     priority: Int8
     reasons: dict[int, str] = field(default_factory=dict)
     """Request id to why it was shed, expired or failed."""
+    keys: Int64 | None = None
+    """Whom or what each is about; None where requests have no keys."""
 
     def __len__(self) -> int:
         return len(self.arrival_ns)

@@ -86,6 +86,7 @@ def build_log(
         level=np.zeros(len(table), np.int8),
         priority=np.array(table.priority, np.int8),
         reasons={request: reason for request, (_, _, reason) in drops.items()},
+        keys=None if table.keys is None else np.array(table.keys, np.int64),
     )
     return RunLog(requests, tuple(logs), tuple(devices), end_ns, info)
 

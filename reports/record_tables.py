@@ -5,7 +5,7 @@ A table is made and read in chunks of rows, so that only one is in memory beside
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from policies.contract import NEVER_NS
-from policies.runlog import BatchLog, Outcome, RequestLog, StageLog, VisitLog
+from policies.runlog import BatchLog, Outcome, RequestLog, RunLog, StageLog, VisitLog
 
 CHUNK_ROWS = 1_000_000
 
@@ -61,8 +61,22 @@ BATCHES = pa.schema(
 )
 SCHEMAS = {"requests": REQUESTS, "visits": VISITS, "batches": BATCHES}
 """By the file's name without its ending."""
+KEY = pa.field("key", pa.int64(), nullable=False)
+"""The column of the requests that have keys; else there is none."""
 
 _OUTCOMES = [outcome.name.lower() for outcome in Outcome]
+
+
+def schema_of(name: str, log: RunLog) -> pa.Schema:
+    """The columns of a run's table: those that are always there, and those that this run has."""
+    if name == "requests" and log.requests.keys is not None:
+        return REQUESTS.append(KEY)
+    return SCHEMAS[name]
+
+
+def schema_in(name: str, names: Sequence[str]) -> pa.Schema:
+    """The columns of a table that is to be read, of which a file has those of these ``names``."""
+    return REQUESTS.append(KEY) if name == "requests" and KEY.name in names else SCHEMAS[name]
 
 
 def request_tables(log: RequestLog) -> Iterator[pa.Table]:
@@ -72,6 +86,7 @@ def request_tables(log: RequestLog) -> Iterator[pa.Table]:
     reason = np.full(len(log), -1, np.int32)
     if log.reasons:
         reason[list(log.reasons)] = [number[text] for text in log.reasons.values()]
+    schema = REQUESTS if log.keys is None else REQUESTS.append(KEY)
     for rows in _chunks(len(log)):
         ended, outcome = log.ended_ns[rows], log.outcome[rows]
         deadline, code = log.deadline_ns[rows], reason[rows]
@@ -87,7 +102,9 @@ def request_tables(log: RequestLog) -> Iterator[pa.Table]:
             log.priority[rows],
             _coded(code, reasons),
         ]
-        yield pa.table(columns, schema=REQUESTS)
+        if log.keys is not None:
+            columns.append(log.keys[rows])
+        yield pa.table(columns, schema=schema)
 
 
 def visit_tables(stage: StageLog) -> Iterator[pa.Table]:
@@ -137,6 +154,7 @@ def read_requests(table: pa.Table) -> RequestLog:
         level=_numpy(table, "level"),
         priority=_numpy(table, "priority"),
         reasons=dict(zip(with_reason.tolist(), texts, strict=True)),
+        keys=_numpy(table, KEY.name) if KEY.name in table.column_names else None,
     )
 
 

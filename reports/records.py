@@ -100,7 +100,8 @@ def _write_tables(folder: Path, log: RunLog) -> None:
     for name, parts in tables.items():
         # A file of our own, so that the system's error for a full disk arrives as it is.
         with (folder / f"{name}.parquet").open("wb") as file:
-            with pq.ParquetWriter(file, record_tables.SCHEMAS[name], compression="zstd") as writer:
+            schema = record_tables.schema_of(name, log)
+            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
                 for part in parts:
                     writer.write_table(part)
             file.flush()
@@ -195,9 +196,10 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 def _read_table(folder: Path, name: str, document: Mapping[str, Any]) -> pa.Table:
     path = folder / f"{name}.parquet"
-    schema = record_tables.SCHEMAS[name]
     try:
-        table = pq.ParquetFile(path).read(schema.names).select(schema.names).cast(schema)
+        file = pq.ParquetFile(path)
+        schema = record_tables.schema_in(name, file.schema_arrow.names)
+        table = file.read(schema.names).select(schema.names).cast(schema)
     except FileNotFoundError:
         raise RecordsError(f"{path} is missing; record the run again") from None
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:

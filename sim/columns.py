@@ -170,6 +170,24 @@ def counts(table: pyarrow.Table, path: Path, column: str, least: int) -> Int64:
     return found.astype(np.int64)
 
 
+def identities(table: pyarrow.Table, path: Path, column: str) -> Int64:
+    """A column of anything as integers that are equal where the values are: whole numbers as they are,
+    other values numbered in the order in which they first appear.
+    """
+    import pyarrow
+
+    values = _whole(table, path, column)
+    if pyarrow.types.is_integer(values.type):
+        try:
+            whole: Int64 = values.cast(pyarrow.int64()).to_numpy()
+        except pyarrow.ArrowInvalid:
+            pass  # beyond 64 bits with a sign: numbered like names
+        else:
+            return whole
+    numbered = values.combine_chunks().dictionary_encode()
+    return np.asarray(numbered.indices.to_numpy(), np.int64)
+
+
 def timestamps_ns(table: pyarrow.Table, path: Path, column: str) -> Int64:
     """A column of timestamps as nanoseconds since 1970, time zones applied."""
     import pyarrow

@@ -18,6 +18,9 @@ from sim.items.constant import Constant as ConstantItems
 from sim.items.geometric import Geometric
 from sim.items.lognormal import Lognormal as LognormalItems
 from sim.items.uniform import Uniform
+from sim.keys.column import KeyColumn
+from sim.keys.uniform import UniformKeys
+from sim.keys.zipf import Zipf
 from sim.service.affine import Affine
 from sim.service.deterministic import Deterministic
 from sim.service.empirical import Empirical
@@ -30,6 +33,7 @@ from sim.service.table import Table
 
 ARRIVALS = (Poisson, Constant, Gamma, Mmpp, Diurnal, Trace, Counts, Windows, Closed)
 ITEMS = (ConstantItems, Uniform, LognormalItems, Geometric, Choice, Column)
+KEYS = (Zipf, UniformKeys, KeyColumn)
 SERVICE = (
     Deterministic,
     Exponential,
@@ -42,6 +46,11 @@ SERVICE = (
     PublishedTimes,
 )
 
-for _family, _classes in (("arrivals", ARRIVALS), ("items", ITEMS), ("service", SERVICE)):
+for _family, _classes in (
+    ("arrivals", ARRIVALS),
+    ("items", ITEMS),
+    ("keys", KEYS),
+    ("service", SERVICE),
+):
     for _cls in _classes:
         register(_family, _cls)

@@ -103,6 +103,7 @@ def workload_of(config: Config, replication: int = 0) -> AnyWorkload:
     return draw_workload(
         asked.arrivals,
         asked.items,
+        asked.keys,
         requests=asked.requests,
         duration_ns=asked.duration_ns,
         deadline_after_ns=asked.deadline_ns,
@@ -152,7 +153,13 @@ def replay_pipeline(pipeline: Pipeline, log: RunLog, name: str = "") -> RunLog:
 def open_workload(log: RunLog) -> Workload:
     """The requests of a run as a workload."""
     requests = log.requests
-    return Workload(requests.arrival_ns, requests.deadline_ns, requests.items, requests.priority)
+    return Workload(
+        requests.arrival_ns,
+        requests.deadline_ns,
+        requests.items,
+        requests.priority,
+        requests.keys,
+    )
 
 
 def _entries_ns(log: RunLog) -> Int64:
@@ -221,6 +228,8 @@ def _obstacle(
         return "asked for"
     if beside is not None:
         return "a process runs beside the pipeline"
+    if isinstance(workload, ClosedWorkload) and workload.keys is not None:
+        return "the clients of a closed loop send keys"
     from sim.compiled.engine import obstacle
 
     return obstacle(pipeline, times, len(workload))

@@ -115,6 +115,7 @@ class ClosedSource:
     def bring(self, now_ns: int) -> None:
         """Every client whose time has come sends."""
         after_ns = self._workload.deadline_after_ns
+        keys = self._workload.keys
         requests = []
         while self._thinking and self._thinking[0][0] <= now_ns:
             number = heapq.heappop(self._thinking)[1]
@@ -124,6 +125,7 @@ class ClosedSource:
                     NEVER_NS if after_ns is None else now_ns + after_ns,
                     int(self._workload.items[number]),
                     int(self._workload.priority[number]),
+                    None if keys is None else int(keys[number]),
                 )
             )
         self._scheduler.arrived(now_ns, requests)

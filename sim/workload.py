@@ -1,4 +1,4 @@
-"""From arrivals, sizes, deadlines and priorities to one workload."""
+"""From arrivals, sizes, keys, deadlines and priorities to one workload."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from sim.arrivals.closed import Closed
 from sim.arrivals.trace import Trace
 from sim.items.base import Items
 from sim.items.column import Column
+from sim.keys.base import Keys
+from sim.keys.column import KeyColumn
 from sim.streams import stream
 
 Arrivals = ArrivalProcess | Closed
@@ -24,6 +26,7 @@ Arrivals = ArrivalProcess | Closed
 def draw_workload(
     arrivals: Arrivals,
     items: Items | None,
+    keys: Keys | None = None,
     *,
     requests: int | None = None,
     duration_ns: int | None = None,
@@ -34,10 +37,10 @@ def draw_workload(
 ) -> Workload | ClosedWorkload:
     """The workload of one replication, a function of its arguments alone.
 
-    ``items`` of None takes the sizes that a trace holds, else 1. ``priority_weights[k]`` is the share
-    of requests of priority k, in any unit; none means that all have priority 0. Each part has a random
-    stream of its own ("arrivals", "items", "priority", "think"), so that changing one leaves the others
-    as they are.
+    ``items`` of None takes the sizes that a trace holds, else 1; ``keys`` of None gives none.
+    ``priority_weights[k]`` is the share of requests of priority k, in any unit; none means that all have
+    priority 0. Each part has a random stream of its own ("arrivals", "items", "keys", "priority",
+    "think"), so that changing one leaves the others as they are.
 
     Raises ValueError for bounds that leave no end or no request, and TraceError (a ValueError) for
     recorded data that cannot be used.
@@ -47,7 +50,8 @@ def draw_workload(
         think_ns = arrivals.think_times_ns(stream(seed, replication, "think"), requests)
         sizes = _sizes(arrivals, items, requests, seed, replication)
         priority = _priorities(priority_weights, requests, seed, replication)
-        return ClosedWorkload(arrivals.clients, think_ns, sizes, priority, deadline_after_ns)
+        named = _keys(arrivals, keys, requests, seed, replication)
+        return ClosedWorkload(arrivals.clients, think_ns, sizes, priority, deadline_after_ns, named)
     arrival_ns = arrivals.times_ns(stream(seed, replication, "arrivals"), requests, duration_ns)
     count = len(arrival_ns)
     if not count:
@@ -59,6 +63,7 @@ def draw_workload(
         deadline_after_ns=deadline_after_ns,
         items=_sizes(arrivals, items, count, seed, replication),
         priority=_priorities(priority_weights, count, seed, replication),
+        keys=_keys(arrivals, keys, count, seed, replication),
     )
 
 
@@ -77,6 +82,19 @@ def _sizes(
             "or they would belong to other rows"
         )
     return items.draw(stream(seed, replication, "items"), count)
+
+
+def _keys(
+    arrivals: Arrivals, keys: Keys | None, count: int, seed: int, replication: int
+) -> Int64 | None:
+    if keys is None:
+        return None
+    if isinstance(keys, KeyColumn) and isinstance(arrivals, Trace) and arrivals.sort:
+        raise ValueError(
+            "`keys` go by the rows of their file, and a trace that is sorted on reading changes the order "
+            "of its own; sort the file once and leave `sort` out"
+        )
+    return keys.draw(stream(seed, replication, "keys"), count)
 
 
 def _priorities(weights: Sequence[float], count: int, seed: int, replication: int) -> Int8:

@@ -190,6 +190,7 @@ def _workload() -> st.SearchStrategy[WorkloadConfig]:
         requests=st.integers(1, 10**6),
         duration_ns=st.none() | st.integers(1, 10**12),
         items=st.none() | kind("items"),
+        keys=st.none() | kind("keys"),
         deadline_ns=st.integers(1, 10**10),
         expire=st.booleans(),
         priorities=st.just((0.25, 0.75)),

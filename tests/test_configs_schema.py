@@ -60,7 +60,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_every_kind_and_every_knob_is_described() -> None:
-    for family in ("arrivals", "items", "service", "policy"):
+    for family in ("arrivals", "items", "keys", "service", "policy", "admission"):
         for name in kinds(family):
             part = SCHEMA["$defs"][f"{name}_{family}"]
             assert part["additionalProperties"] is False

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from policies.contract import View
 from policies.pipeline import Pipeline
 from policies.runlog import RunLog
 from policies.scheduler import PolicyError
+from policies.workload import Workload
 from sim.compiled.driver import loop
 from sim.compiled.layout import MORE, MOST_STAGES, NONSENSE, Board
 from sim.compiled.outcome import log_of
@@ -56,7 +58,9 @@ def run(
         prepared.grow()
     if why == NONSENSE:
         raise _error(prepared)
-    return log_of(prepared, info)
+    log = log_of(prepared, info)
+    keys = workload.keys if isinstance(workload, Workload) else None
+    return log if keys is None else replace(log, requests=replace(log.requests, keys=keys))
 
 
 def _error(prepared: Prepared) -> PolicyError:

@@ -67,6 +67,7 @@ def first_part(workload: AnyWorkload, part: int) -> AnyWorkload:
             think_ns=workload.think_ns[:n],
             items=workload.items[:n],
             priority=workload.priority[:n],
+            keys=None if workload.keys is None else workload.keys[:n],
         )
     n = -(-n // part)
     return Workload(
@@ -74,6 +75,7 @@ def first_part(workload: AnyWorkload, part: int) -> AnyWorkload:
         workload.deadline_ns[:n],
         workload.items[:n],
         workload.priority[:n],
+        None if workload.keys is None else workload.keys[:n],
     )
 
 
