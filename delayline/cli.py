@@ -15,6 +15,7 @@ import typer
 
 from delayline.commands.compare import compare
 from delayline.commands.demo import demo
+from delayline.commands.explain import explain
 from delayline.commands.import_profile import import_profile
 from delayline.commands.plan import plan
 from delayline.commands.profile import profile
@@ -50,6 +51,7 @@ for _command in (
     run,
     validate,
     compare,
+    explain,
     report,
     schema,
 ):

@@ -50,10 +50,26 @@ def free_time(log: RunLog, stage: int) -> FreeTime:
     changes = [_device_changes(log, own, device) for device in sorted(set(own.replica_devices))]
     times = np.concatenate([part for part, _ in changes])
     steps = accumulate(times, np.concatenate([part for _, part in changes]))
-    free = steps.level > 0
+    return running_total(steps.times_ns, steps.level > 0)
+
+
+def idle_time(log: RunLog, stage: int) -> FreeTime:
+    """The time in which a replica of stage number ``stage`` is up and runs nothing, whether or not its
+    device has a free slot: what it has beyond :func:`free_time` is time in which slots alone are short.
+    """
+    own = log.stages[stage]
+    parts = [_unavailable(own, device) for device in sorted(set(own.replica_devices))]
+    starts, ends = (np.concatenate(side) for side in zip(*parts, strict=True))
+    change = np.repeat([0, 1, -1], [1, len(starts), len(ends)])
+    steps = accumulate(np.concatenate([[_BEFORE_NS], starts, ends]), change)
+    return running_total(steps.times_ns, steps.level < own.replicas)
+
+
+def running_total(times_ns: Int64, free: NDArray[np.bool_]) -> FreeTime:
+    """The total of a state that holds from ``times_ns[i]`` up to ``times_ns[i + 1]`` where ``free[i]``."""
     changed = np.ones(len(free), np.bool_)
     np.not_equal(free[1:], free[:-1], out=changed[1:])
-    times, free = steps.times_ns[changed], free[changed]
+    times, free = times_ns[changed], free[changed]
     total = np.zeros(len(times), np.int64)
     np.cumsum(np.diff(times) * free[:-1], out=total[1:])
     return FreeTime(times, free, total)
