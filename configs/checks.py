@@ -51,6 +51,7 @@ def problems(config: Config) -> Iterator[Found]:
     for stage in config.stages:
         yield from _devices(config, stage)
         yield from _stage(config, stage)
+        yield from _hedge(config, stage)
     yield from _workload(config)
     for path, tune in config.tune.items():
         try:
@@ -148,6 +149,12 @@ def _stage(config: Config, stage: StageConfig) -> Iterator[Found]:
         yield f"{where}.discipline", "edf needs workload.deadline, which is not set"
     if stage.discipline is Discipline.PRIORITY and not workload.priorities:
         yield f"{where}.discipline", "priority needs workload.priorities, which is not set"
+    for key, needs in (("coalesce", stage.coalesce), ("locality", stage.locality)):
+        if needs is not None and workload.keys is None:
+            yield (
+                f"{where}.{key}",
+                "needs workload.keys, which is not set: requests are told apart by their keys",
+            )
     largest = _largest(workload.items)
     if stage.max_items is not None and largest is not None and stage.max_items < largest:
         yield (
@@ -155,6 +162,29 @@ def _stage(config: Config, stage: StageConfig) -> Iterator[Found]:
             f"must be at least {largest}, the items of one request (workload.items),"
             f" not {stage.max_items}",
         )
+
+
+def _hedge(config: Config, stage: StageConfig) -> Iterator[Found]:
+    """A second copy needs a second replica, and a slot for it."""
+    if stage.hedge is None:
+        return
+    where = f"stages.{stage.name}.hedge"
+    if stage.replicas == 1:
+        yield (
+            where,
+            "can never send a batch again: the stage has 1 replica; give it 2 or more, or leave hedge"
+            " out",
+        )
+        return
+    devices = [config.devices[name] for name in set(stage.device) if name in config.devices]
+    if devices and not any(device.each for device in devices):
+        slots = sum(device.slots for device in devices)
+        if slots == 1:
+            yield (
+                where,
+                f"can never send a batch again: the replicas share 1 slot of device {stage.device[0]};"
+                " give it 2 or more, or leave hedge out",
+            )
 
 
 def _largest(items: object) -> int | None:

@@ -15,6 +15,7 @@ from configs.nodes import KindOf
 from configs.short import KIND, Full
 from configs.spellings import Name, Names, Warmup, WarmupCut, check_cores
 from policies.contract import Policy
+from policies.hedge import Hedge
 from policies.knobs import Bounds, knob
 from policies.pipeline import Discipline
 
@@ -166,6 +167,9 @@ class StageConfig:
         "how long a batch takes on a device, where that differs from `service`"
     )
     policy: Annotated[Policy, KindOf("policy")] = knob("when a batch goes")
+    hedge: Hedge | None = knob(
+        "when a batch that takes too long is sent to a second replica as well", default=None
+    )
     model: Annotated[Any, KindOf("model")] | None = knob("what a real run executes", default=None)
 
     @classmethod

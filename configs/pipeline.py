@@ -34,6 +34,7 @@ def pipeline_of(config: Config, predict: Callable[[StageConfig], Predict]) -> Pi
                 device=_shared(config, stage),
                 parents=parents[name],
                 branch=branch[name],
+                hedge=stage.hedge,
             )
         )
     return Pipeline(

@@ -82,12 +82,21 @@ def print_summary(
     console.print(_stage_table(found))
     console.print()
     console.print(
-        f"cost: {spread(found.figure('cost', 'busy_seconds'))} s busy of"
+        f"cost: {spread(found.figure('cost', 'busy_seconds'))} s busy{_discarded(found)} of"
         f" {spread(found.figure('cost', 'replica_seconds'))} replica-seconds,"
         f" {spread(found.figure('cost', 'replica_seconds_per_1000'))} per 1,000 answers"
     )
     if n > 1:
         console.print(f"± is half of the 95% confidence interval of the mean over {n} replications")
+
+
+def _discarded(found: Replicated) -> str:
+    """What of it hedging wasted, where it did."""
+    if not any(metrics.cost.discarded_seconds for metrics in found.each):
+        return ""
+    return (
+        f" ({spread(found.figure('cost', 'discarded_seconds'))} of it for copies that came second)"
+    )
 
 
 def told(attainment: Attainment | None) -> str:

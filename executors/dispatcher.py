@@ -214,10 +214,10 @@ class Dispatcher:
             return self._transport.now_ns()
         return self._timers[0][0] + self._origin_ns if self._timers else NEVER_NS
 
-    def _by_batch(self, report: Report) -> tuple[int, int]:
+    def _by_batch(self, report: Report) -> tuple[int, int, int]:
         """Reports of one instant count in the order of stage and batch, as the scheduler asks."""
         batch = self.running.get((report.stage, report.replica))
-        return report.stage, -1 if batch is None else batch.batch
+        return report.stage, -1 if batch is None else batch.batch, report.replica
 
     def _arrive(self, now_ns: int, submission: Submission) -> None:
         first = len(self._table)
@@ -238,8 +238,11 @@ class Dispatcher:
     def _apply(self, now_ns: int, report: Report) -> None:
         stage, replica = report.stage, report.replica
         if isinstance(report, Finished):
-            batch = self.running.pop((stage, replica))
-            self._payloads.scatter(stage, batch.requests, self._transport.outputs(stage, replica))
+            del self.running[stage, replica]
+            if not self.scheduler.answered(stage, replica):
+                requests, answers = self.scheduler.answers(stage, replica)
+                outputs = self._transport.outputs(stage, replica)
+                self._payloads.scatter(stage, requests, outputs, answers)
             whole_ns = now_ns - self._dispatched_ns[stage, replica]
             self.meter.batch(stage, report.compute_ns, whole_ns)
             self.scheduler.batch_finished(

@@ -14,11 +14,12 @@ class StartBatch(NamedTuple):
     stage: int
     """Index into the pipeline's stages."""
     batch: int
-    """Number of the batch within its stage, from 0; a retry keeps its number."""
+    """Number of the batch within its stage, from 0; one that is sent again keeps it."""
     replica: int
     requests: Sequence[int]
     items: int
     attempt: int
+    """1, or 2 where the batch is sent again: its replica was lost, or it is hedged."""
 
 
 class SetTimer(NamedTuple):
@@ -42,6 +43,8 @@ ESTIMATE_TIMER = -2
 """``SetTimer.stage`` of the timer at the end of an estimation window."""
 TICK_TIMER = -3
 """``SetTimer.stage`` of the timer for the policies' own ticks."""
+HEDGE_TIMER = -4
+"""``SetTimer.stage`` of the timer for a batch that will have run for too long."""
 
 
 class Complete(NamedTuple):

@@ -26,7 +26,19 @@ class StageJournal:
     requests cost 8 bytes each and each of its entry times 16.
     """
 
-    __slots__ = ("_finishes", "_left", "_listed", "_lost", "_retries", "_runs", "_sent", "rows")
+    __slots__ = (
+        "_again",
+        "_finishes",
+        "_first",
+        "_left",
+        "_listed",
+        "_lost",
+        "_runs",
+        "_sent",
+        "_served",
+        "shared_rows",
+        "rows",
+    )
 
     def __init__(self) -> None:
         self._sent = array("q")
@@ -41,8 +53,14 @@ class StageJournal:
         """request, entered_ns: visits that ended in the queue"""
         self._lost: list[int] = []
         """rows whose replica was lost"""
-        self._retries: list[tuple[int, int]] = []
-        """(row of the lost attempt, row of its retry)"""
+        self.shared_rows: list[int] = []
+        """rows of which nothing was computed"""
+        self._again: list[tuple[int, int]] = []
+        """(row of the first attempt, row of the second)"""
+        self._first: dict[int, int] = {}
+        """the same by the row of the second"""
+        self._served: dict[int, int] = {}
+        """row of a first attempt to that which serves its requests, where that is the second"""
         self.rows = 0
 
     def sent(self, replica: int, now_ns: int, requests: Sequence[int], runs: Sequence[Run]) -> int:
@@ -63,16 +81,33 @@ class StageJournal:
 
     def resent(self, lost_row: int, replica: int, now_ns: int) -> int:
         """The batch of a lost row was sent once more; returns the new row."""
-        requests = self._sent[lost_row * _SENT_COLUMNS + 2]
+        row = self.copied(lost_row, replica, now_ns)
+        self.answered(row)
+        return row
+
+    def copied(self, first_row: int, replica: int, now_ns: int) -> int:
+        """The batch of a row was sent once more while that runs; returns the new row."""
+        requests = self._sent[first_row * _SENT_COLUMNS + 2]
         self._sent.fromlist([replica, now_ns, requests, _LISTED, _SEVERAL])
         row = self.rows
         self.rows = row + 1
-        self._retries.append((lost_row, row))
+        self._again.append((first_row, row))
+        self._first[row] = first_row
         return row
+
+    def answered(self, row: int) -> None:
+        """Of the two attempts of a batch, it is the one in this row that serves its requests."""
+        first = self._first.get(row, row)
+        self._served[first] = row
 
     def finished(self, row: int, started_ns: int, now_ns: int) -> None:
         """The batch in this row is over."""
         self._finishes.fromlist([row, started_ns, now_ns])
+
+    def shared(self, row: int, now_ns: int) -> None:
+        """The requests in this row had their answer from another batch, which is over now."""
+        self.finished(row, now_ns, now_ns)
+        self.shared_rows.append(row)
 
     def lost(self, row: int) -> None:
         """The batch in this row was lost with its replica."""
@@ -90,12 +125,12 @@ class StageJournal:
         return over
 
     def visits(self, arrival_ns: Int64, queued: Iterable[tuple[int, int]]) -> VisitLog:
-        """The visits, with entry times written out and each pointing at its last attempt.
+        """The visits, with entry times written out and each pointing at the attempt that serves it.
 
         ``queued`` are the (request, entered_ns) that are in the queue still.
         """
         _, _, count, first, entered_ns = _table(self._sent, _SENT_COLUMNS)
-        rows = np.flatnonzero(~self._is_retry())
+        rows = np.flatnonzero(~self._is_second())
         count, first, entered_ns = count[rows], first[rows], entered_ns[rows]
         offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
         request = np.repeat(first, count)
@@ -110,7 +145,7 @@ class StageJournal:
         enqueued = np.concatenate([enqueued, left_ns])
         at_arrival = enqueued == AT_ARRIVAL
         enqueued[at_arrival] = arrival_ns[request[at_arrival]]
-        row = np.concatenate([np.repeat(self._last_attempt()[rows], count), np.full_like(left, -1)])
+        row = np.concatenate([np.repeat(self._serving()[rows], count), np.full_like(left, -1)])
         return VisitLog(request=request, enqueued_ns=enqueued, row=row)
 
     def batches(self, end_ns: int, visits: VisitLog, items: Int64) -> BatchLog:
@@ -123,14 +158,17 @@ class StageJournal:
         finished[row] = finished_ns
         lost = np.zeros(self.rows, np.bool_)
         lost[self._lost] = True
-        is_retry = self._is_retry()
-        number = np.cumsum(~is_retry) - 1
+        is_second = self._is_second()
+        number = np.cumsum(~is_second) - 1
         total = np.zeros(self.rows, np.int64)
         sent = visits.row >= 0
         np.add.at(total, visits.row[sent], items[visits.request[sent]])
-        for lost_row, retry in self._retries:
-            number[retry] = number[lost_row]
-            total[lost_row] = total[retry]
+        total = self.in_both(total)
+        discarded = np.zeros(self.rows, np.bool_)
+        for first, second in self._again:
+            number[second] = number[first]
+            other = first if self._served.get(first) == second else second
+            discarded[other] = not lost[other]
         return BatchLog(
             batch=number,
             replica=replica.astype(np.int32),
@@ -139,20 +177,28 @@ class StageJournal:
             finished_ns=finished,
             requests=requests,
             items=total,
-            attempt=np.where(is_retry, 2, 1).astype(np.int8),
+            attempt=np.where(is_second, 2, 1).astype(np.int8),
             lost=lost,
+            discarded=discarded,
         )
 
-    def _is_retry(self) -> NDArray[np.bool_]:
-        is_retry = np.zeros(self.rows, np.bool_)
-        is_retry[[row for _, row in self._retries]] = True
-        return is_retry
+    def in_both(self, column: Int64) -> Int64:
+        """A column of what visits add up to, which they do in one of a batch's attempts, given to both."""
+        for first, second in self._again:
+            column[first] = column[second] = max(column[first], column[second])
+        return column
 
-    def _last_attempt(self) -> Int64:
-        last = np.arange(self.rows)
-        for lost_row, row in self._retries:
-            last[lost_row] = row
-        return last
+    def _is_second(self) -> NDArray[np.bool_]:
+        is_second = np.zeros(self.rows, np.bool_)
+        is_second[[row for _, row in self._again]] = True
+        return is_second
+
+    def _serving(self) -> Int64:
+        """By row of a first attempt, the row of the one that serves its requests."""
+        serving = np.arange(self.rows)
+        for first, row in self._served.items():
+            serving[first] = row
+        return serving
 
 
 def _table(flat: array[int], columns: int) -> NDArray[np.int64]:

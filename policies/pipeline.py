@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from policies.contract import Policy
+from policies.hedge import Hedge
 
 
 class Discipline(Enum):
@@ -47,6 +48,8 @@ class Stage:
     device: tuple[str, ...] = ()
     parents: tuple[str, ...] = ()
     branch: str = ""
+    hedge: Hedge | None = None
+    """When a batch is sent to a second replica as well; None for never."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class RequestLog:
 
 @dataclass(frozen=True, slots=True)
 class BatchLog:
-    """One row a batch (a retried batch: one row an attempt), in order of dispatch."""
+    """One row a batch (one that was sent twice: one row an attempt), in order of dispatch."""
 
     batch: Int64
     """Number of the batch within its stage, counted from 0 in order of first dispatch."""
@@ -68,9 +68,17 @@ class BatchLog:
     requests: Int64
     items: Int64
     attempt: Int8
-    """1, or 2 for the retry after a replica was lost."""
+    """1, or 2 for the retry after a replica was lost and for the copy that a hedge sends."""
     lost: NDArray[np.bool_]
     """The replica died under this attempt."""
+    discarded: NDArray[np.bool_]
+    """The batch was hedged, and it was its other copy that served the requests."""
+    computed: Int64 | None = None
+    """At a stage that coalesces, how many of the requests were run, whose ``items`` are counted: 0 where
+    all waited for the answer of the batch before.
+    """
+    missed: Int64 | None = None
+    """At a stage with locality, how many keys the replica did not hold."""
 
 
 class Visits(Protocol):
@@ -91,7 +99,8 @@ class VisitLog:
 
     Rows of requests that were dispatched come first, in order of dispatch; ``row`` is the index into
     the stage's :class:`BatchLog`, -1 for a request that left the queue otherwise (``dispatched_ns``
-    and ``finished_ns`` are -1 then). A request in a retried batch has the visit of its last attempt.
+    and ``finished_ns`` are -1 then). A request in a batch that was sent twice has the visit of the
+    attempt that served it.
     """
 
     request: Int64

@@ -23,10 +23,11 @@ from policies import alarms, flow
 from policies.board import Board
 from policies.commands import Command, Complete, Drop, SetTimer, StartBatch
 from policies.contract import NEVER_NS, NO_SIZE, Answer, Policy, View
+from policies.hedging import Hope
 from policies.pipeline import Pipeline
-from policies.queues import AT_ARRIVAL
+from policies.queues import AT_ARRIVAL, Taken
 from policies.requests import RequestTable
-from policies.runlog import Outcome, RunLog
+from policies.runlog import RunLog
 from policies.runlog_build import build_log
 from policies.stage_state import UNABLE, Retry, StageState
 
@@ -91,10 +92,12 @@ class Scheduler(Board):
     ) -> None:
         """The replica's batch is done; it began to run at ``started_ns`` (default: at dispatch)."""
         here = self.stages[stage]
-        requests = self._release(here, now_ns, replica, started_ns).requests
+        batch = self._release(here, now_ns, replica, started_ns)
+        service_ns = now_ns - here.dispatched_ns[replica]
+        if here.hedging is not None and not here.hedging.done(batch, service_ns):
+            return
         if here.observes:
-            service_ns = now_ns - here.dispatched_ns[replica]
-            here.policy.observe(here.view(), now_ns, here.state, len(requests), service_ns)
+            here.policy.observe(here.view(), now_ns, here.state, len(batch.requests), service_ns)
             self.ask_again(here)
         if self.drops and self.forked:
             requests = [request for request in requests if request not in self.drops]
@@ -108,13 +111,19 @@ class Scheduler(Board):
             flow.finish(self, requests)
 
     def batch_failed(self, now_ns: int, stage: int, replica: int, reason: str) -> None:
-        """The replica could not run its batch but lives: the batch's requests fail."""
-        batch = self._release(self.stages[stage], now_ns, replica, None)
-        flow.drop(self, now_ns, batch.requests, Outcome.FAILED, reason)
+        """The replica could not run its batch but lives: the batch's requests fail, unless another copy
+        of it runs.
+        """
+        here = self.stages[stage]
+        batch = self._release(here, now_ns, replica, None)
+        if here.hedging is not None and here.hedging.dropped_out(replica) is Hope.OTHER:
+            return
+        flow.give_up(self, here, now_ns, batch, reason)
 
     def replica_lost(self, now_ns: int, stage: int, replica: int, *, returns: bool) -> None:
         """The replica died. Its batch is retried once, on another replica or on this one after it
-        has come back (``returns``), and fails if that is lost too.
+        has come back (``returns``), and fails if that is lost too. One of which another copy runs, or
+        has been answered, needs no retry.
         """
         here = self.stages[stage]
         batch = here.running[replica]
@@ -126,10 +135,11 @@ class Scheduler(Board):
         here.returning += returns
         here.down.append((replica, now_ns, -1))
         if batch is not None:
-            if batch.attempt == 1:
+            hope = here.hedging.dropped_out(replica) if here.hedging is not None else Hope.RETRY
+            if hope is Hope.RETRY and batch.attempt == 1:
                 here.retries.append(Retry(batch, here.row[replica]))
                 self.dirty |= 1 << stage
-            else:
+            elif hope is not Hope.OTHER:
                 reason = f"stage {here.spec.name} lost the replica of this batch twice"
                 flow.drop(self, now_ns, batch.requests, Outcome.FAILED, reason)
         if not here.up and not here.returning:
@@ -194,6 +204,7 @@ class Scheduler(Board):
             if stage.ready():
                 stage.idle_since_ns = now_ns
                 self.dirty |= 1 << stage.index
+        for stage in device.stages:
 
     # Decisions.
 
@@ -206,6 +217,8 @@ class Scheduler(Board):
             index = self.dirty.bit_length() - 1
             self.dirty ^= 1 << index
             self._decide_stage(self.stages[index], now_ns)
+        for here in self.hedged:
+            self._send_copies(here, now_ns)
         out = self.out
         if out:
             self.out = []
@@ -261,10 +274,11 @@ class Scheduler(Board):
         here.batches = batch + 1
         here.last_dispatch_ns = now_ns
         here.wake_size = UNABLE  # whatever hold there was is over: the next one sets its own timer
-        replica = here.pick()
         row = here.journal.sent(replica, now_ns, requests, runs)
         command = StartBatch(here.index, batch, replica, requests, items, 1)
         self._occupy(here, now_ns, command, row)
+        if here.hedging is not None:
+            here.hedging.sent(now_ns, command)
 
     def _start_retries(self, here: StageState, now_ns: int) -> None:
         """Batches that lost their replica go before new ones; no policy is asked."""
@@ -274,6 +288,19 @@ class Scheduler(Board):
             row = here.journal.resent(lost_row, replica, now_ns)
             command = lost._replace(replica=replica, attempt=lost.attempt + 1)
             self._occupy(here, now_ns, command, row)
+
+    def _send_copies(self, here: StageState, now_ns: int) -> None:
+        """Batches that run for too long are sent again to replicas that nothing else wants now."""
+        hedging = here.hedging
+        if hedging is None:
+            return
+        while here.idle and here.ready() and (late := hedging.late(now_ns, here.batches)):
+            replica = here.pick()
+            row = here.journal.copied(here.row[late.replica], replica, now_ns)
+            self._occupy(here, now_ns, late._replace(replica=replica, attempt=2), row)
+            hedging.copied(late.replica, replica)
+        if (alarm_ns := hedging.new_alarm_ns(now_ns)) != NEVER_NS:
+            self.out.append(SetTimer(alarm_ns, HEDGE_TIMER, NO_SIZE))
 
     def _occupy(self, here: StageState, now_ns: int, command: StartBatch, row: int) -> None:
         replica = command.replica
@@ -287,6 +314,13 @@ class Scheduler(Board):
 
     # What drivers ask.
 
+    def answered(self, stage: int, replica: int) -> bool:
+        """Whether the requests of the batch that a replica runs have been served by its other copy."""
+        hedging = self.stages[stage].hedging
+        return hedging is not None and hedging.answered(replica)
+
+    def answers(self, stage: int, replica: int) -> tuple[Sequence[int], Sequence[int] | None]:
+        """The requests that the batch which a replica runs will answer, and for each of them the row of its
     @property
     def batches_arrivals(self) -> bool:
         """May arrivals be brought late and together? Not where each of them is an event of its own."""

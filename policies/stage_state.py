@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from policies.commands import StartBatch
 from policies.contract import NEVER_NS, NO_SIZE, Policy, Reads, View, asker, observes
+from policies.hedging import Hedging
 from policies.journal import StageJournal
 from policies.pipeline import Stage, predictions
 from policies.queues import queue_for
@@ -48,6 +49,7 @@ class StageState:
         "down",
         "downstream_ns",
         "guarded",
+        "hedging",
         "idle",
         "idle_since_ns",
         "index",
@@ -157,6 +159,11 @@ class StageState:
         self.wake_ns = NEVER_NS
         """Or at this time."""
         self.journal = StageJournal()
+        self.hedging = (
+            Hedging(spec.hedge, self.running, self.row, self.service_ns, self.journal)
+            if spec.hedge
+            else None
+        )
 
     @property
     def can_be_asked(self) -> bool:

@@ -84,8 +84,9 @@ DEFINITIONS = (
         "stages.NAME.queue_ms",
         "ms",
         "dispatched(i, s) - enqueued(i, s)",
-        "A request's whole wait at a stage, until the batch that served it was sent. If a replica was "
-        "lost under an earlier attempt, that attempt is part of it.",
+        "A request's whole wait at a stage, until the batch that served it was sent; if that was a hedge's "
+        "copy, until the batch was first sent. If a replica was lost under an earlier attempt, that "
+        "attempt is part of it.",
     ),
     Definition(
         "hold",
@@ -101,7 +102,8 @@ DEFINITIONS = (
         "stages.NAME.service_ms",
         "ms",
         "finished(b) - dispatched(b), once for each request in batch b",
-        "From the batch's dispatch to its end, hand-over included.",
+        "From the batch's dispatch to its end, hand-over included; of one that a hedge sent twice, from "
+        "its first dispatch to its first answer.",
     ),
     Definition(
         "merge wait",
@@ -116,7 +118,7 @@ DEFINITIONS = (
         "stages.NAME.batches",
         "batches",
         "|{b: dispatched(b) in W}|",
-        "Batches that a stage sent. A batch sent again after a loss counts each time.",
+        "Batches that a stage sent. A batch sent again, after a loss or by a hedge, counts each time.",
     ),
     Definition(
         "mean batch",
@@ -146,6 +148,14 @@ DEFINITIONS = (
         "s",
         "1000 x busy seconds / |{i: completed(i) in W}|",
         "Replica time that a thousand answers used.",
+    ),
+    Definition(
+        "discarded seconds",
+        "cost.discarded_seconds",
+        "s",
+        "sum over discarded batches of |[dispatched(b), finished(b)) in W|",
+        "The part of the busy seconds that hedging wasted: a batch that was sent to two replicas is "
+        "answered by one, and the other copy runs to its end for nothing.",
     ),
     Definition(
         "replica-seconds",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.runlog import Int64, Outcome, RunLog, StageLog
+from policies.runlog import BatchLog, Int64, Outcome, RunLog, StageLog
 from reports.freetime import slots_taken
 from reports.steps import cover, longest_level
 from reports.waits import finished_by_request
@@ -21,6 +21,7 @@ def check(log: RunLog) -> list[str]:
     - enqueued <= dispatched <= started <= finished <= end of the run;
     - no replica runs two batches at once, or one while it is down; no device exceeds its slots;
     - a batch has 1 to max_batch requests, those of the visits that point at it;
+    - a batch is sent at most twice, and at most one of two attempts serves its requests;
     - a request visits a stage at most once, a completed one every stage, after its parents.
     """
     found = list(_check_references(log))
@@ -106,6 +107,25 @@ def _check_batches(log: RunLog, stage: StageLog) -> Iterator[str]:
     fresh = batches.attempt == 1
     if not np.array_equal(batches.batch[fresh], np.arange(int(fresh.sum()))):
         yield f"{where} of first attempts are not numbered 0, 1, 2, ..."
+    yield from _check_attempts(batches, where)
+
+
+def _check_attempts(batches: BatchLog, where: str) -> Iterator[str]:
+    """A batch that was hedged is served by one attempt; the other is discarded, if it was not lost."""
+    count = len(batches.batch)
+    if not count:
+        return
+    sent = np.bincount(batches.batch)
+    if (sent > 2).any():
+        yield f"{where}: a batch is sent more than twice {_first(sent > 2)}"
+    useless = batches.lost | batches.discarded
+    served = np.bincount(batches.batch[~useless], minlength=len(sent))
+    if (served > 1).any():
+        yield f"{where}: two attempts of a batch serve it {_first(served > 1)}"
+    kept = np.bincount(batches.batch[~batches.discarded], minlength=len(sent))
+    broken = batches.discarded & ((kept[batches.batch] == 0) | batches.lost)
+    if broken.any():
+        yield f"{where} are discarded that were lost, or without another attempt {_first(broken)}"
 
 
 def _check_replicas(stage: StageLog) -> Iterator[str]:
@@ -165,10 +185,10 @@ def _check_visits(log: RunLog, stage: StageLog) -> Iterator[str]:
 
 
 def _size_differs(stage: StageLog, visits: Int64) -> NDArray[np.bool_]:
-    """Batches whose visits are not theirs; those of a lost batch may have moved to its retry."""
+    """Batches whose visits are not theirs; those of a lost or discarded one are with its other attempt."""
     batches = stage.batches
     differs: NDArray[np.bool_] = visits != batches.requests
-    differs &= ~(batches.lost & (visits == 0))
+    differs &= ~((batches.lost | batches.discarded) & (visits == 0))
     return differs
 
 

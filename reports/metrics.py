@@ -96,6 +96,7 @@ class Metrics:
             "stages": {stage.name: stage.to_json() for stage in self.stages},
             "cost": {
                 "busy_seconds": self.cost.busy_seconds,
+                "discarded_seconds": self.cost.discarded_seconds,
                 "replica_seconds": self.cost.replica_seconds,
                 "replica_seconds_per_1000": self.cost.replica_seconds_per_1000,
             },

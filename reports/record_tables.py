@@ -57,26 +57,37 @@ BATCHES = pa.schema(
         pa.field("items", pa.int64(), nullable=False),
         pa.field("attempt", pa.int8(), nullable=False),
         pa.field("lost", pa.bool_(), nullable=False),
+        pa.field("discarded", pa.bool_(), nullable=False),
     ]
 )
 SCHEMAS = {"requests": REQUESTS, "visits": VISITS, "batches": BATCHES}
 """By the file's name without its ending."""
 KEY = pa.field("key", pa.int64(), nullable=False)
 """The column of the requests that have keys; else there is none."""
+COMPUTED, MISSED = pa.field("computed", pa.int64()), pa.field("missed", pa.int64())
+"""Columns of the batches of a run with stages that coalesce, or have locality; null for the others'."""
 
+_OPTIONAL = {"requests": (KEY,), "batches": (COMPUTED, MISSED)}
 _OUTCOMES = [outcome.name.lower() for outcome in Outcome]
 
 
 def schema_of(name: str, log: RunLog) -> pa.Schema:
     """The columns of a run's table: those that are always there, and those that this run has."""
-    if name == "requests" and log.requests.keys is not None:
-        return REQUESTS.append(KEY)
-    return SCHEMAS[name]
+    there = {
+        KEY.name: name == "requests" and log.requests.keys is not None,
+        COMPUTED.name: any(stage.batches.computed is not None for stage in log.stages),
+        MISSED.name: any(stage.batches.missed is not None for stage in log.stages),
+    }
+    return schema_in(name, [column for column, is_there in there.items() if is_there])
 
 
 def schema_in(name: str, names: Sequence[str]) -> pa.Schema:
     """The columns of a table that is to be read, of which a file has those of these ``names``."""
-    return REQUESTS.append(KEY) if name == "requests" and KEY.name in names else SCHEMAS[name]
+    schema = SCHEMAS[name]
+    for field in _OPTIONAL.get(name, ()):
+        if field.name in names:
+            schema = schema.append(field)
+    return schema
 
 
 def request_tables(log: RequestLog) -> Iterator[pa.Table]:

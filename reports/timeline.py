@@ -11,7 +11,7 @@ from policies.runlog import Int64, RunLog
 from reports.freetime import contended, slots_taken
 from reports.percentiles import NS_PER_S
 from reports.steps import mean_level
-from reports.waits import visit_times
+from reports.waits import first_sent_ns, visit_times
 
 Floats = NDArray[np.float64]
 
@@ -105,7 +105,7 @@ def _stage(log: RunLog, index: int, bins: Bins) -> StageTimeline:
     sent = visits.row >= 0
     row = visits.row[sent]
     left_ns = np.full(len(sent), log.end_ns, np.int64)
-    left_ns[sent] = stage.batches.dispatched_ns[row]
+    left_ns[sent] = first_sent_ns(stage.batches)[row]
     # A request that was never sent left the queue when it ended, or waits still.
     ended = log.requests.ended_ns[visits.request]
     dropped = ~sent & (ended >= 0)

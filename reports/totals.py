@@ -25,6 +25,7 @@ class StageTotals:
     batches: int
     mean_batch: float | None
     busy_s: float
+    discarded_s: float
     utilization: float | None
 
 
@@ -36,6 +37,8 @@ class Cost:
     """Replica time that was used."""
     busy_seconds_per_1000: float | None
     """The same for a thousand answers."""
+    discarded_seconds: float
+    """The part of it that went into batches whose other copy was first."""
     replica_seconds: float
     replica_seconds_per_1000: float | None
 
@@ -124,12 +127,18 @@ def _stage(stage: StageLog, warmup_ns: int, end_ns: int) -> StageTotals:
     batches = stage.batches
     sizes = batches.requests[batches.dispatched_ns >= warmup_ns]
     used_ns = overlap_ns(batches.dispatched_ns, batches.finished_ns, warmup_ns, end_ns)
+    discarded_ns = 0
+    if batches.discarded.any():
+        starts_ns = batches.dispatched_ns[batches.discarded]
+        ends_ns = batches.finished_ns[batches.discarded]
+        discarded_ns = overlap_ns(starts_ns, ends_ns, warmup_ns, end_ns)
     return StageTotals(
         name=stage.name,
         replicas=stage.replicas,
         batches=len(sizes),
         mean_batch=share(int(sizes.sum()), len(sizes)),
         busy_s=used_ns / NS_PER_S,
+        discarded_s=discarded_ns / NS_PER_S,
         utilization=share(used_ns, stage.replicas * (end_ns - warmup_ns)),
     )
 
@@ -140,6 +149,7 @@ def _cost(stages: tuple[StageTotals, ...], duration_s: float, answers: int) -> C
     return Cost(
         busy_seconds=used_s,
         busy_seconds_per_1000=share(1000 * used_s, answers),
+        discarded_seconds=sum(stage.discarded_s for stage in stages),
         replica_seconds=paid_s,
         replica_seconds_per_1000=share(1000 * paid_s, answers),
     )

@@ -15,7 +15,8 @@ from reports.freetime import FreeTime, free_time
 class VisitTimes:
     """The served visits of a stage, in order of dispatch, all columns (n,).
 
-    ``queue_ns`` is the whole wait, ``hold_ns`` the part of it by choice.
+    ``queue_ns`` is the whole wait, ``hold_ns`` the part of it by choice. A batch whose copy was first is
+    served from when it was first sent.
     """
 
     request: Int64
@@ -40,23 +41,52 @@ def visit_times(log: RunLog, index: int) -> VisitTimes:
     kept = served(stage, visits)
     row, enqueued = visits.row[kept], visits.enqueued_ns[kept]
     batches = stage.batches
-    dispatched = batches.dispatched_ns[row]
+    sent_ns = first_sent_ns(batches)
+    dispatched = sent_ns[row]
     free = free_time(log, index)
-    held = free.until(batches.dispatched_ns) - _free_while_lost(batches, free)
+    held = free.until(sent_ns) - _free_while_lost(batches, free)
     return VisitTimes(
         request=visits.request[kept],
         dispatched_ns=dispatched,
         queue_ns=dispatched - enqueued,
         hold_ns=held[row] - free.until(enqueued),
-        service_ns=(batches.finished_ns - batches.dispatched_ns)[row],
+        service_ns=(batches.finished_ns - sent_ns)[row],
     )
 
 
+def first_sent_ns(batches: BatchLog) -> Int64:
+    """When each batch was sent: of a copy that a hedge sent, when the attempt that it copies was."""
+    copy = _copies(batches)
+    if not len(copy):
+        return batches.dispatched_ns
+    sent_ns = batches.dispatched_ns.copy()
+    sent_ns[copy] = batches.dispatched_ns[_first_rows(batches)[copy]]
+    return sent_ns
+
+
+def _copies(batches: BatchLog) -> Int64:
+    """Rows of second attempts that were sent while the first ran, not after it was lost."""
+    second: Int64 = np.flatnonzero(batches.attempt == 2)
+    first = _first_rows(batches)[second]
+    copies: Int64 = second[batches.dispatched_ns[second] < batches.finished_ns[first]]
+    return copies
+
+
+def _first_rows(batches: BatchLog) -> Int64:
+    """For each row, that of its batch's first attempt; these are numbered in order."""
+    rows: Int64 = np.flatnonzero(batches.attempt == 1)[batches.batch]
+    return rows
+
+
 def _free_while_lost(batches: BatchLog, free: FreeTime) -> Int64:
-    """For each batch, the stage's free time during its own earlier attempts: no one was held then."""
+    """For each batch, the stage's free time during an earlier attempt that was lost before it was sent
+    again: no one was held then.
+    """
     if not batches.lost.any():
         return np.zeros(len(batches.batch), np.int64)
-    lost = batches.lost
+    lost = batches.lost.copy()
+    hedged = _copies(batches)
+    lost[hedged] = lost[_first_rows(batches)[hedged]] = False
     ran = free.until(batches.finished_ns[lost]) - free.until(batches.dispatched_ns[lost])
     by_number = np.zeros(int(batches.batch.max()) + 1, np.int64)
     np.add.at(by_number, batches.batch[lost], ran)

@@ -29,6 +29,14 @@ class ServiceTimes(Protocol):
 
 
 @runtime_checkable
+class Repeated(ServiceTimes, Protocol):
+    """Service times that may differ between the first and the second time that a batch is sent."""
+
+    again: ServiceTimes | None
+    """Those of the second time; None where they are the same."""
+
+
+@runtime_checkable
 class Tabulated(ServiceTimes, Protocol):
     """Service times that the compiled driver may take, as tables and numbers drawn ahead."""
 
@@ -43,13 +51,17 @@ class Tabulated(ServiceTimes, Protocol):
 
 class ModelTimes:
     """A service model and its noise stream. The noise belongs to the batch's number, so that every
-    driver, and every candidate of a sweep, draws the same value for the same batch.
+    driver, and every candidate of a sweep, draws the same value for the same batch. A batch that is sent
+    once more meets the same noise, unless ``again`` has other.
     """
 
-    __slots__ = ("_model_ns", "_noise", "_rng", "model", "paced")
+    __slots__ = ("_model_ns", "_noise", "_rng", "again", "model", "paced")
 
-    def __init__(self, model: ServiceModel, rng: Generator) -> None:
+    def __init__(
+        self, model: ServiceModel, rng: Generator, again: ServiceTimes | None = None
+    ) -> None:
         self.model = model
+        self.again = again
         self.paced = model.paced
         self._model_ns = model.time_ns
         self._rng = rng
@@ -81,17 +93,19 @@ class ModelTimes:
 class ReplayTimes:
     """The very times that a run measured, by batch number.
 
-    A replay that forms more batches than the run did begins the record again from the start.
+    A replay that forms more batches than the run did begins the record again from the start; one that
+    sends a batch again that the run did not meets the first time once more.
     """
 
-    __slots__ = ("_times_ns",)
+    __slots__ = ("_times_ns", "again")
 
     paced = False
 
-    def __init__(self, times_ns: Int64) -> None:
+    def __init__(self, times_ns: Int64, again: ServiceTimes | None = None) -> None:
         if not len(times_ns):
             raise ValueError("a replay needs at least one measured batch")
         self._times_ns = times_ns.tolist()
+        self.again = again
 
     def time_ns(
         self,

@@ -16,7 +16,7 @@ import simpy
 from policies.commands import Command, SetTimer, StartBatch
 from policies.contract import NEVER_NS
 from policies.scheduler import Scheduler
-from sim.service_times import ServiceTimes
+from sim.service_times import Repeated, ServiceTimes
 from sim.sources import Source
 
 
@@ -39,6 +39,9 @@ class SimpyDriver:
         self.done = env.event()
         """Triggers when every request has ended."""
         self._times = [service.time_ns for service in services]
+        self._times_again = [_again(service).time_ns for service in services]
+        localities = [stage.locality for stage in scheduler.pipeline.stages]
+        self._miss_ns = [0 if each is None else each.miss_ns for each in localities]
         self._paced = any(service.paced for service in services)
         self._ended_ns: dict[tuple[int, int], int] = {}
         """(stage, replica) to when its last batch was done; kept only where that matters."""
@@ -146,11 +149,14 @@ class SimpyDriver:
         source = self._source
         for command in commands:
             if isinstance(command, StartBatch):
-                stage, batch, replica, requests, items, _ = command
+                stage, batch, replica, requests, items, attempt, fold, missed = command
+                count = len(requests if fold is None else fold.computed)
                 rested_ns = self._rested_ns(stage, replica, now_ns) if self._paced else -1
-                timeout = self.env.timeout(
-                    self._times[stage](batch, len(requests), items, rested_ns), command
-                )
+                times = self._times if attempt == 1 else self._times_again
+                time_ns = times[stage](batch, count, items, rested_ns)
+                if missed:
+                    time_ns += missed * self._miss_ns[stage]
+                timeout = self.env.timeout(time_ns, command)
                 timeout.callbacks.append(self._on_finish)
             elif isinstance(command, SetTimer):
                 at_ns = source.wake_ns(command)
@@ -179,3 +185,8 @@ class SimpyDriver:
             over = True
         if over and not self.done.triggered:
             self.done.succeed()
+
+
+def _again(service: ServiceTimes) -> ServiceTimes:
+    """The times of batches that are sent a second time."""
+    return (service.again if isinstance(service, Repeated) else None) or service

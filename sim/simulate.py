@@ -14,7 +14,7 @@ from configs.model import Config, StageConfig
 from configs.pipeline import Predict, pipeline_of, planned
 from policies.pipeline import Pipeline
 from policies.requests import RequestTable
-from policies.runlog import Int64, RunLog
+from policies.runlog import BatchLog, Int64, RunLog
 from policies.scheduler import Scheduler
 from policies.workload import ClosedWorkload, Workload
 from sim.arrivals.base import ArrivalProcess
@@ -58,10 +58,16 @@ def simulate(
 
 
 def _times(config: Config, pipeline: Pipeline, replication: int) -> list[ModelTimes]:
+    """Those of a stage that hedges differ between the first and the second time: else it would be of
+    no use.
+    """
+
+    def of(name: str, noise: str, again: ModelTimes | None = None) -> ModelTimes:
+        rng = stream(config.seed, replication, f"service.{name}{noise}")
+        return ModelTimes(model_of(config, name), rng, again)
+
     return [
-        ModelTimes(
-            model_of(config, stage.name), stream(config.seed, replication, f"service.{stage.name}")
-        )
+        of(stage.name, "", of(stage.name, ".again") if stage.hedge else None)
         for stage in pipeline.stages
     ]
 
@@ -141,13 +147,23 @@ def replay_pipeline(pipeline: Pipeline, log: RunLog, name: str = "") -> RunLog:
     measured = {stage.name: stage.batches for stage in log.stages}
     times: list[ServiceTimes] = []
     for stage in pipeline.stages:
-        batches = measured[stage.name]
-        first = (batches.attempt == 1) & ~batches.lost
-        times.append(ReplayTimes(batches.finished_ns[first] - batches.dispatched_ns[first]))
+        times.append(_replayed(measured[stage.name]))
     info: dict[str, object] = {"name": name, "replay": True}
     replayed = run(pipeline, times, workload, info=info)
     due = replace(replayed.requests, arrival_ns=log.requests.arrival_ns)
     return replace(replayed, requests=due)
+
+
+def _replayed(batches: BatchLog) -> ReplayTimes:
+    """The times of a stage's batches by number, and of those that were sent again."""
+    whole = ~batches.lost
+    first, second = whole & (batches.attempt == 1), whole & (batches.attempt == 2)
+    times_ns = batches.finished_ns - batches.dispatched_ns
+    first_ns, again_ns = times_ns[first], times_ns[first].copy()
+    number = batches.batch[second]
+    there = number < len(again_ns)  # they are fewer where replicas were lost
+    again_ns[number[there]] = times_ns[second][there]
+    return ReplayTimes(first_ns, ReplayTimes(again_ns))
 
 
 def open_workload(log: RunLog) -> Workload:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -80,3 +81,29 @@ class Unloadable(ModelSource):
 
     def sample_inputs(self, rng: Generator, count: int) -> Mapping[str, NDArray[Any]]:
         return {"x": np.zeros((count, WIDTH), np.float32)}
+
+
+@dataclass(frozen=True, slots=True)
+class SlowAtFirst(Linear):
+    """As :class:`Linear`; a batch that begins with a negative input is slow the first time it is run."""
+
+    kind: ClassVar[str] = "test-slow-at-first"
+
+    folder: str = ""
+    """Where the processes note what has been run."""
+    slow_s: float = 0.0
+
+    def load(self, device: str, keep: int | None) -> StageModel:
+        return _SlowAtFirst(self)
+
+
+class _SlowAtFirst(_Linear):
+    source: SlowAtFirst
+
+    def __call__(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        first = float(batch[self.source.takes][0, 0])
+        if first < 0:
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(f"{self.source.folder}/{first}", os.O_CREAT | os.O_EXCL))
+                time.sleep(self.source.slow_s)
+        return super().__call__(batch)

@@ -251,6 +251,7 @@ def batch_log(
         items=items,
         attempt=attempt.astype(np.int8),
         lost=lost.astype(np.bool_),
+        discarded=np.zeros(len(batch), np.bool_),
     )
 
 

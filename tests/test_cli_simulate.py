@@ -41,7 +41,12 @@ def test_json_is_the_promised_object(run: Run, tmp_path: Path) -> None:
         ]
         for times in ("hold_ms", "queue_ms", "service_ms"):
             assert list(stage[times]) == ["mean", "p99"]
-    assert list(found["cost"]) == ["busy_seconds", "replica_seconds", "replica_seconds_per_1000"]
+    assert list(found["cost"]) == [
+        "busy_seconds",
+        "discarded_seconds",
+        "replica_seconds",
+        "replica_seconds_per_1000",
+    ]
     assert (found["engine"], found["seed"]) == ("compiled", 3)
     assert found["engine_reason"] == "every part compiles"
     assert found["arrived"] == found["completed"] == 2000

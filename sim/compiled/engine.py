@@ -28,6 +28,8 @@ def obstacle(pipeline: Pipeline, times: Sequence[ServiceTimes], requests: int) -
     if requests > _MOST_REQUESTS:
         return f"the run has more than {_MOST_REQUESTS:,} requests"
     for stage, each in zip(pipeline.stages, times, strict=True):
+        if stage.hedge is not None:
+            return f"stage {stage.name}: its batches are hedged"
         if not isinstance(each, Tabulated) or each.form(stage.max_batch) is None:
             return f"stage {stage.name}: its service times have no compiled form"
         try:

@@ -119,6 +119,7 @@ def _batches(board: Board, k: int, end_ns: int) -> BatchLog:
         items=requests if board.run[0]["unit_items"] else np.ascontiguousarray(rows["items"]),
         attempt=np.broadcast_to(np.int8(1), count),
         lost=np.broadcast_to(np.bool_(False), count),
+        discarded=np.broadcast_to(np.bool_(False), count),
     )
 
 
