@@ -149,12 +149,6 @@ def _stage(config: Config, stage: StageConfig) -> Iterator[Found]:
         yield f"{where}.discipline", "edf needs workload.deadline, which is not set"
     if stage.discipline is Discipline.PRIORITY and not workload.priorities:
         yield f"{where}.discipline", "priority needs workload.priorities, which is not set"
-    for key, needs in (("coalesce", stage.coalesce), ("locality", stage.locality)):
-        if needs is not None and workload.keys is None:
-            yield (
-                f"{where}.{key}",
-                "needs workload.keys, which is not set: requests are told apart by their keys",
-            )
     largest = _largest(workload.items)
     if stage.max_items is not None and largest is not None and stage.max_items < largest:
         yield (

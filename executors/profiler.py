@@ -178,18 +178,9 @@ def _saturate(
 
 
 def _bare(pipeline: Pipeline) -> Pipeline:
-    """The pipeline with nothing shed, expired or sent twice, every stage sending at once all that waits,
-    whatever it is about.
-    """
+    """The pipeline with nothing shed, expired or sent twice, every stage sending at once."""
     stages = tuple(
-        replace(
-            stage,
-            queue_bound=None,
-            policy=Immediate(),
-            hedge=None,
-            coalesce=None,
-            locality=None,
-        )
+        replace(stage, queue_bound=None, policy=Immediate(), hedge=None)
         for stage in pipeline.stages
     )
     return replace(pipeline, stages=stages, expire=False)
