@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from policies.registry import POLICIES
+from policies.registry import ADMISSIONS, POLICIES
 
 _KINDS: dict[str, dict[str, type[Any]]] = {
     "arrivals": {},
@@ -21,6 +21,7 @@ _KINDS: dict[str, dict[str, type[Any]]] = {
     "keys": {},
     "service": {},
     "policy": {},
+    "admission": {},
     "model": {},
 }
 
@@ -58,3 +59,5 @@ def kinds(family: str) -> Mapping[str, type[Any]]:
 
 for _policy in POLICIES.values():
     register("policy", _policy)
+for _admission in ADMISSIONS.values():
+    register("admission", _admission)

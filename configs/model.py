@@ -14,9 +14,11 @@ from typing import Annotated, Any, ClassVar
 from configs.nodes import KindOf
 from configs.short import KIND, Full
 from configs.spellings import Name, Names, Warmup, WarmupCut, check_cores
+from policies.coalesce import Coalesce
 from policies.contract import Policy
 from policies.hedge import Hedge
 from policies.knobs import Bounds, knob
+from policies.locality import Locality
 from policies.pipeline import Discipline
 
 MILLISECOND_NS = 1_000_000
@@ -153,6 +155,9 @@ class StageConfig:
     max_batch: int = knob("most requests in a batch", default=32, ge=1, le=LARGEST_BATCH)
     max_items: int | None = knob("most items in a batch", default=None, ge=1)
     discipline: Discipline = knob("order in which the queue is served", default=Discipline.FIFO)
+    admission: Annotated[Any, KindOf("admission")] | None = knob(
+        "who may enter the queue; absent is all", default=None
+    )
     queue_bound: int | None = knob("most waiting requests; more are shed", default=None, ge=1)
     device: Names = knob("device of all replicas, or a list of one for each", default=())
     after: Names | None = knob(
@@ -170,11 +175,21 @@ class StageConfig:
     hedge: Hedge | None = knob(
         "when a batch that takes too long is sent to a second replica as well", default=None
     )
+    coalesce: Coalesce | None = knob(
+        "requests of one key that are held together are computed once; true for its defaults",
+        default=None,
+    )
+    locality: Locality | None = knob(
+        "what replicas keep of what they served, and how long a request waits for one that has its key",
+        default=None,
+    )
     model: Annotated[Any, KindOf("model")] | None = knob("what a real run executes", default=None)
 
     @classmethod
     def in_full(cls, raw: object) -> Full:
-        """``delay`` is a fixed policy of that delay."""
+        """``delay`` is a fixed policy of that delay; ``coalesce`` may be true or false."""
+        if isinstance(raw, Mapping) and isinstance(raw.get("coalesce"), bool):
+            raw = {**raw, "coalesce": {} if raw["coalesce"] else None}
         if not isinstance(raw, Mapping) or "delay" not in raw:
             return Full(raw)
         if "policy" in raw:

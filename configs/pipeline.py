@@ -31,10 +31,13 @@ def pipeline_of(config: Config, predict: Callable[[StageConfig], Predict]) -> Pi
                 max_items=stage.max_items,
                 discipline=stage.discipline,
                 queue_bound=stage.queue_bound,
+                admission=stage.admission,
                 device=_shared(config, stage),
                 parents=parents[name],
                 branch=branch[name],
                 hedge=stage.hedge,
+                coalesce=stage.coalesce,
+                locality=stage.locality,
             )
         )
     return Pipeline(

@@ -63,6 +63,7 @@ FAMILIES = {
     "keys": FamilyShort(),
     "service": FamilyShort({KIND: "deterministic", "mean": 0}, ("deterministic", "mean")),
     "policy": FamilyShort({KIND: "immediate"}),
+    "admission": FamilyShort(),
     "model": FamilyShort(),
 }
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import FunctionType
@@ -73,7 +73,7 @@ class Reads(Enum):
     NEXT_IDLE = "next_idle"
     """``next_idle_ns``; ``NEVER_NS`` where not read."""
     HEAD = "head"
-    """``head_arrival_ns`` and ``head_deadline_ns``; ``NEVER_NS`` where not read."""
+    """``head_arrival_ns``, ``head_enqueued_ns`` and ``head_deadline_ns``; ``NEVER_NS`` where not read."""
     NEWEST = "newest"
     """``newest_enqueued_ns``; ``NEVER_NS`` where not read."""
 
@@ -117,6 +117,8 @@ class View(NamedTuple):
     """Predicted service time by batch size."""
     head_arrival_ns: int
     """When the request at the head of the queue, the next to be sent, reached the pipeline."""
+    head_enqueued_ns: int
+    """When it entered this stage's queue."""
     head_deadline_ns: int
     """Its end-to-end deadline."""
     newest_enqueued_ns: int
@@ -131,12 +133,11 @@ class Policy(ABC):
     """One way to decide when a batch goes. Subclasses are frozen dataclasses whose fields are knobs.
 
     ``kind`` is the name in YAML. ``reads`` names the costly parts of the view that the policy uses;
-    a policy that does not say gets them all. ``sheds`` says whether it may ever answer :class:`Shed`.
+    a policy that does not say gets them all.
     """
 
     kind: ClassVar[str]
     reads: ClassVar[frozenset[Reads]] = frozenset(Reads)
-    sheds: ClassVar[bool] = False
 
     @abstractmethod
     def decide(self, view: View, now_ns: int, state: State) -> Decision:
@@ -147,6 +148,11 @@ class Policy(ABC):
     def initial_state(self) -> list[int]:
         """What the policy remembers at the start of a run, one list per stage."""
         return []
+
+    @property
+    def sheds(self) -> bool:
+        """Whether it may ever answer :class:`Shed`."""
+        return False
 
     @property
     def tick_ns(self) -> int:
@@ -227,11 +233,11 @@ def observes(policy: Policy) -> bool:
 @functools.cache
 def knob_parameters(rule: Callable[..., object]) -> tuple[str, ...]:
     """Names of the knobs that a rule takes, in its order."""
-    given = {"view", "now_ns", "state", "requests", "service_ns"}
+    given = {"view", "now_ns", "state", "requests", "service_ns", "deadline_ns"}
     return tuple(name for name in inspect.signature(rule).parameters if name not in given)
 
 
-def knob_values(policy: Policy, rule: Callable[..., object]) -> dict[str, Any]:
+def knob_values(policy: object, rule: Callable[..., object]) -> dict[str, Any]:
     """The policy's values of the knobs that one of its static functions takes, by name."""
     return {name: getattr(policy, name) for name in knob_parameters(rule)}
 
@@ -239,7 +245,7 @@ def knob_values(policy: Policy, rule: Callable[..., object]) -> dict[str, Any]:
 def asker(policy: Policy) -> Callable[[View, int, State], Answer]:
     """The policy as a function from view, time and state to scalars: the form that engines ask."""
     if isinstance(policy, RulePolicy):
-        return _with_knobs(policy.rule, knob_values(policy, policy.rule))
+        return with_knobs(policy, policy.rule)
 
     def ask(view: View, now_ns: int, state: State) -> Answer:
         decision = policy.decide(view, now_ns, state)
@@ -252,10 +258,11 @@ def asker(policy: Policy) -> Callable[[View, int, State], Answer]:
     return ask
 
 
-def _with_knobs(
-    rule: Callable[..., Answer], knobs: Mapping[str, Any]
-) -> Callable[[View, int, State], Answer]:
-    """The rule with its knobs filled in. A copy with the knobs as defaults costs nothing a call."""
+def with_knobs(owner: object, rule: Callable[..., Any]) -> Callable[..., Any]:
+    """A static rule with its owner's knobs filled in. A copy with the knobs as defaults costs nothing a
+    call.
+    """
+    knobs = knob_values(owner, rule)
     if isinstance(rule, FunctionType) and not rule.__kwdefaults__:
         return FunctionType(
             rule.__code__, rule.__globals__, rule.__name__, tuple(knobs.values()), rule.__closure__

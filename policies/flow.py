@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
 
 from policies.board import Board
-from policies.commands import Complete, Drop
+from policies.commands import Complete, Drop, StartBatch
 from policies.runlog import Outcome
 from policies.stage_state import StageState
 
@@ -15,8 +15,21 @@ def enter(
     board: Board, here: StageState, now_ns: int, entered_ns: int, requests: Sequence[int]
 ) -> None:
     """Requests join a queue, as far as they may; its policy is asked if its hold has its size."""
+    if here.admits is not None:
+        for request in requests:
+            if _passes(board, here, now_ns, request):
+                _push(board, here, entered_ns, (request,))
+        return
     if here.guarded or board.drops or not here.up:
         requests = _admit(board, here, now_ns, requests)
+        if not requests:
+            return
+    _push(board, here, entered_ns, requests)
+
+
+def _push(board: Board, here: StageState, entered_ns: int, requests: Sequence[int]) -> None:
+    if here.flight is not None:
+        requests = here.flight.boarded(entered_ns, requests)
         if not requests:
             return
     count = len(requests)
@@ -28,6 +41,18 @@ def enter(
         board.estimates.entered(here.index, count)
     if here.waiting >= here.wake_size or (not here.plain and here.full() and here.ready()):
         board.dirty |= 1 << here.index
+
+
+def _passes(board: Board, here: StageState, now_ns: int, request: int) -> bool:
+    """Whether a request may enter a stage that has an admission; drops it where not."""
+    if not _admit(board, here, now_ns, (request,)):
+        return False
+    deadline_ns = board.requests.deadline_ns[request]
+    if here.admits is None or here.admits(here.view(), now_ns, here.admission_state, deadline_ns):
+        return True
+    reason = f"refused by the admission of {here.spec.name}"
+    drop(board, now_ns, (request,), Outcome.SHED, reason)
+    return False
 
 
 def _admit(board: Board, here: StageState, now_ns: int, requests: Sequence[int]) -> Sequence[int]:
@@ -111,6 +136,50 @@ def shed(board: Board, here: StageState, now_ns: int, count: int) -> None:
     drop(board, now_ns, requests, Outcome.SHED, f"shed by the policy of {here.spec.name}")
 
 
+def ride(board: Board, here: StageState) -> None:
+    """Requests that wait in a queue are answered with the batch that has just been sent, where their keys
+    are in it.
+    """
+    flight = here.flight
+    if flight is None or not here.waiting:
+        return
+    riding = [request for request in here.queue if flight.waits(request)]
+    if riding:
+        here.waiting -= len(riding)
+        if not board.requests.unit_items:
+            here.waiting_items -= sum(map(board.requests.items.__getitem__, riding))
+        requests, runs = here.queue.take_these(riding)
+        entries = chain.from_iterable(repeat(entered_ns, n) for entered_ns, n in runs)
+        for request, entered_ns in zip(requests, entries, strict=True):
+            flight.boarded(entered_ns, (request,))
+
+
+def answer(here: StageState, now_ns: int, batch: StartBatch) -> Sequence[int]:
+    """Those whom a batch that is over answers: its requests, and those that waited for it, who are logged
+    as batches of their own that took no time.
+    """
+    riders = () if here.flight is None else here.flight.ended(batch.batch, batch.computed)
+    for first in range(0, len(riders), here.spec.max_batch):
+        some = riders[first : first + here.spec.max_batch]
+        runs = [(rider.entered_ns, 1) for rider in some]
+        row = here.journal.sent(batch.replica, now_ns, [rider.request for rider in some], runs)
+        here.journal.shared(row, now_ns)
+        here.batches += 1
+        if here.caches is not None:
+            here.caches.missed.append(0)
+    return [*batch.requests, *(rider.request for rider in riders)]
+
+
+def give_up(board: Board, here: StageState, now_ns: int, batch: StartBatch, reason: str) -> None:
+    """A batch will have no answer: its requests fail, and those that wait for it."""
+    requests = list(batch.requests)
+    if here.flight is not None:
+        for rider in here.flight.ended(batch.batch, batch.computed):
+            here.journal.left(rider.request, rider.entered_ns)
+            requests.append(rider.request)
+    drop(board, now_ns, requests, Outcome.FAILED, reason)
+
+
 def leave_queue(board: Board, stage: StageState, request: int) -> bool:
     """Take one request out of a queue, if it is there."""
     entered_ns = stage.queue.discard(request) if stage.waiting else None
@@ -129,8 +198,9 @@ def leave_queue(board: Board, stage: StageState, request: int) -> bool:
 
 def abandon(board: Board, stage: StageState, now_ns: int, reason: str) -> None:
     """Fail all that waits at a stage: in its queue, or for another replica."""
-    waiting = [request for retry in stage.retries for request in retry.command.requests]
-    stage.retries.clear()
+    while stage.retries:
+        give_up(board, stage, now_ns, stage.retries.popleft().command, reason)
+    waiting = []
     for request, entered_ns in stage.queue.clear():
         stage.journal.left(request, entered_ns)
         waiting.append(request)

@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from policies.contract import Policy
+from policies.admission import Admission
+from policies.coalesce import Coalesce
+from policies.contract import Policy, Reads
 from policies.hedge import Hedge
+from policies.locality import Locality
 
 
 class Discipline(Enum):
@@ -48,8 +51,29 @@ class Stage:
     device: tuple[str, ...] = ()
     parents: tuple[str, ...] = ()
     branch: str = ""
+    admission: Admission | None = None
+    """Who may enter the queue; None for all."""
     hedge: Hedge | None = None
     """When a batch is sent to a second replica as well; None for never."""
+    coalesce: Coalesce | None = None
+    """Whether requests of one key are computed once; None where each is computed."""
+    locality: Locality | None = None
+    """What replicas hold, so that it matters which of them serves a request; None where it does not."""
+
+    @property
+    def keyed(self) -> bool:
+        """Whether its requests must have keys."""
+        return self.coalesce is not None or self.locality is not None
+
+    @property
+    def reads(self) -> frozenset[Reads]:
+        """The costly parts of the view that its policy or its admission reads."""
+        return self.policy.reads | (self.admission.reads if self.admission else frozenset())
+
+    @property
+    def refuses(self) -> bool:
+        """Whether a request may be turned away or shed here."""
+        return self.queue_bound is not None or self.admission is not None or self.policy.sheds
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,12 +38,20 @@ class Queue(Protocol):
         """Remove and return the first ``count``; there must be as many."""
         ...
 
+    def take_these(self, requests: Sequence[int]) -> Taken:
+        """Remove and return some that wait here, given in the order of service."""
+        ...
+
     def discard(self, request: int) -> int | None:
         """Remove one request and return when it entered (or ``AT_ARRIVAL``); None if not here."""
         ...
 
     def clear(self) -> list[tuple[int, int]]:
         """Remove and return all :meth:`entries`."""
+        ...
+
+    def head(self) -> tuple[int, int] | None:
+        """(request, when it entered) of the one that leaves next; None when empty."""
         ...
 
     def oldest_ns(self) -> int:
@@ -122,6 +130,27 @@ class FifoQueue:
                 self._head = 0
         return _join(slices), runs
 
+    def take_these(self, requests: Sequence[int]) -> Taken:
+        """Chunk by chunk, as far as the last of them; what is passed over stays at the head."""
+        passed: list[tuple[int, Sequence[int]]] = []
+        runs: list[Run] = []
+        found = 0
+        while found < len(requests):
+            entered_ns, chunk = self._chunks.popleft()
+            index, self._head = self._head, 0
+            stay, before = [], found
+            while index < len(chunk) and found < len(requests):
+                if chunk[index] == requests[found]:
+                    found += 1
+                else:
+                    stay.append(chunk[index])
+                index += 1
+            if found > before:
+                runs.append((entered_ns, found - before))
+            passed += [(entered_ns, part) for part in (stay, chunk[index:]) if len(part)]
+        self._chunks.extendleft(reversed(passed))
+        return requests, runs
+
     def discard(self, request: int) -> int | None:
         """Look chunk by chunk, from the head: those that leave early are mostly old."""
         for index, (entered_ns, requests) in enumerate(self._chunks):
@@ -145,6 +174,14 @@ class FifoQueue:
         self._chunks.clear()
         self._head = 0
         return entries
+
+    def head(self) -> tuple[int, int] | None:
+        """The first chunk's first that is left."""
+        if not self._chunks:
+            return None
+        entered_ns, requests = self._chunks[0]
+        request = requests[self._head]
+        return request, self._arrival_ns[request] if entered_ns == AT_ARRIVAL else entered_ns
 
     def oldest_ns(self) -> int:
         """The head's entry: chunks are in order of entry."""
@@ -218,6 +255,19 @@ class KeyQueue:
         runs = [(entered_ns, 1) for _, _, _, entered_ns in first]
         return [request for _, _, request, _ in first], runs
 
+    def take_these(self, requests: Sequence[int]) -> Taken:
+        """As far as the last of them."""
+        wanted = set(requests)
+        passed: list[tuple[int, int, int, int]] = []
+        taken: list[tuple[int, int, int, int]] = []
+        for entry in self._sorted:
+            (taken if entry[2] in wanted else passed).append(entry)
+            if len(taken) == len(wanted):
+                break
+        self._sorted[: len(passed) + len(taken)] = passed
+        self._waiting.difference_update(number for _, number, _, _ in taken)
+        return requests, [(entered_ns, 1) for _, _, _, entered_ns in taken]
+
     def discard(self, request: int) -> int | None:
         """A linear look: it happens to requests that expire or fail only."""
         for index, (_, number, other, entered_ns) in enumerate(self._sorted):
@@ -234,6 +284,13 @@ class KeyQueue:
         self._by_entry.clear()
         self._waiting.clear()
         return entries
+
+    def head(self) -> tuple[int, int] | None:
+        """The smallest key."""
+        if not self._sorted:
+            return None
+        _, _, request, entered_ns = self._sorted[0]
+        return request, self._arrival_ns[request] if entered_ns == AT_ARRIVAL else entered_ns
 
     def oldest_ns(self) -> int:
         """The first entry that still waits."""

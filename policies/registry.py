@@ -1,17 +1,25 @@
-"""The shipped policies by the name that YAML gives them. A new policy adds its line here."""
+"""The shipped policies and admissions by the name that YAML gives them. A new one adds its line here."""
 
 from __future__ import annotations
 
+from policies.admission import Admission
 from policies.bentoml import BentoMl
 from policies.clipper import Clipper
+from policies.clockwork import Clockwork
 from policies.contract import Policy
+from policies.control_limit import ControlLimit
 from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.litserve import LitServe
 from policies.load_adaptive import LoadAdaptive
 from policies.mosec import Mosec
+from policies.nexus import Nexus
+from policies.predicted_lateness import PredictedLateness
 from policies.ray_serve import RayServe
+from policies.smdp import Smdp
+from policies.symphony import Symphony
 from policies.tf_serving import TfServing
+from policies.token_bucket import TokenBucket
 from policies.torchserve import TorchServe
 from policies.triton import Triton
 
@@ -29,6 +37,16 @@ POLICIES: dict[str, type[Policy]] = {
         TorchServe,
         BentoMl,
         Clipper,
+        Nexus,
+        Symphony,
+        Clockwork,
+        ControlLimit,
+        Smdp,
     )
+}
+"""Kind to class."""
+
+ADMISSIONS: dict[str, type[Admission]] = {
+    admission.kind: admission for admission in (TokenBucket, PredictedLateness)
 }
 """Kind to class."""

@@ -21,7 +21,8 @@ from typing import Any
 
 from policies import alarms, flow
 from policies.board import Board
-from policies.commands import Command, Complete, Drop, SetTimer, StartBatch
+from policies.caches import Caches
+from policies.commands import HEDGE_TIMER, Command, Complete, Drop, SetTimer, StartBatch
 from policies.contract import NEVER_NS, NO_SIZE, Answer, Policy, View
 from policies.hedging import Hope
 from policies.pipeline import Pipeline
@@ -99,6 +100,7 @@ class Scheduler(Board):
         if here.observes:
             here.policy.observe(here.view(), now_ns, here.state, len(batch.requests), service_ns)
             self.ask_again(here)
+        requests = batch.requests if here.flight is None else flow.answer(here, now_ns, batch)
         if self.drops and self.forked:
             requests = [request for request in requests if request not in self.drops]
         if here.children:
@@ -141,7 +143,9 @@ class Scheduler(Board):
                 self.dirty |= 1 << stage
             elif hope is not Hope.OTHER:
                 reason = f"stage {here.spec.name} lost the replica of this batch twice"
-                flow.drop(self, now_ns, batch.requests, Outcome.FAILED, reason)
+                flow.give_up(self, here, now_ns, batch, reason)
+        if here.caches is not None:
+            here.caches.lose(replica)
         if not here.up and not here.returning:
             flow.abandon(self, here, now_ns, flow.no_replica(here))
 
@@ -186,6 +190,8 @@ class Scheduler(Board):
             self._free_slot(here, now_ns, replica)
         elif here.idle:
             here.idle |= 1 << replica
+            if here.caches is not None:
+                self.dirty |= 1 << here.index  # its head may have waited for this very replica
         else:
             here.idle = 1 << replica
             here.idle_since_ns = now_ns
@@ -205,6 +211,8 @@ class Scheduler(Board):
                 stage.idle_since_ns = now_ns
                 self.dirty |= 1 << stage.index
         for stage in device.stages:
+            if stage.caches is not None:
+                self.dirty |= 1 << stage.index
 
     # Decisions.
 
@@ -237,7 +245,10 @@ class Scheduler(Board):
                 self._hold(here, view, now_ns, until_ns, size)
                 return
             if 0 < count <= view.sendable:
-                self._start(here, now_ns, count)
+                if here.caches is None:
+                    self._start(here, now_ns, here.queue.take(count), here.pick())
+                elif not self._start_near(here, here.caches, view, now_ns, count):
+                    return
             elif count < 0 and here.policy.sheds and -count <= view.waiting:
                 flow.shed(self, here, now_ns, -count)
             else:
@@ -261,9 +272,25 @@ class Scheduler(Board):
             here.wake_size = size
             self.out.append(SetTimer(until_ns, here.index, size - here.waiting))
 
-    def _start(self, here: StageState, now_ns: int, count: int) -> None:
-        """Send the first ``count`` requests of the queue."""
-        requests, runs = here.queue.take(count)
+    def _start_near(
+        self, here: StageState, caches: Caches, view: View, now_ns: int, count: int
+    ) -> bool:
+        """Send up to ``count`` requests to a replica that holds their keys; False where all wait for
+        replicas that are busy, until the head has waited for long enough.
+        """
+        choice = caches.choose(now_ns, here.queue, count, here.startable())
+        if choice is None:
+            head = next(iter(here.queue))
+            self._hold(here, view, now_ns, caches.until_ns(head), here.waiting + 1)
+            return False
+        fit = here.fit(choice.requests, len(choice.requests))
+        self._start(here, now_ns, here.queue.take_these(choice.requests[:fit]), choice.replica)
+        return True
+
+    def _start(self, here: StageState, now_ns: int, taken: Taken, replica: int) -> None:
+        """Send requests that have left the queue."""
+        requests, runs = taken
+        count = len(requests)
         here.waiting -= count
         if self.requests.unit_items:
             items = count
@@ -276,7 +303,12 @@ class Scheduler(Board):
         here.wake_size = UNABLE  # whatever hold there was is over: the next one sets its own timer
         row = here.journal.sent(replica, now_ns, requests, runs)
         command = StartBatch(here.index, batch, replica, requests, items, 1)
+        if here.spec.coalesce is not None:
+            command = here.folded(command)
         self._occupy(here, now_ns, command, row)
+        if here.flight is not None:
+            here.flight.sent(batch, command.computed)
+            flow.ride(self, here)
         if here.hedging is not None:
             here.hedging.sent(now_ns, command)
 
@@ -304,6 +336,8 @@ class Scheduler(Board):
 
     def _occupy(self, here: StageState, now_ns: int, command: StartBatch, row: int) -> None:
         replica = command.replica
+        if here.caches is not None:
+            command = command._replace(missed=here.caches.serve(replica, command.requests))
         here.running[replica] = command
         here.row[replica] = row
         here.dispatched_ns[replica] = now_ns
@@ -321,11 +355,26 @@ class Scheduler(Board):
 
     def answers(self, stage: int, replica: int) -> tuple[Sequence[int], Sequence[int] | None]:
         """The requests that the batch which a replica runs will answer, and for each of them the row of its
+        answer among what is computed; None for the rows where each has its own.
+        """
+        here = self.stages[stage]
+        batch = here.running[replica]
+        if batch is None or here.spec.coalesce is None:
+            return (() if batch is None else batch.requests), None
+        rows = range(len(batch.requests)) if batch.fold is None else batch.fold.rows
+        riders = here.flight.riders(batch.batch) if here.flight is not None else ()
+        requests = [*batch.requests, *(rider.request for rider in riders)]
+        return requests, [*rows, *(rider.row for rider in riders)]
+
     @property
     def batches_arrivals(self) -> bool:
         """May arrivals be brought late and together? Not where each of them is an event of its own."""
         return not self.expire and all(
-            root.queue_bound == NO_SIZE and root.spec.max_items is None for root in self.roots
+            root.queue_bound == NO_SIZE
+            and root.admits is None
+            and root.flight is None
+            and root.spec.max_items is None
+            for root in self.roots
         )
 
     @property

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from policies.admission import admits
+from policies.caches import Caches
+from policies.coalesce import Flight, fold
 from policies.commands import StartBatch
 from policies.contract import NEVER_NS, NO_SIZE, Policy, Reads, View, asker, observes
 from policies.hedging import Hedging
@@ -39,15 +42,19 @@ class StageState:
     """Mutable state of one stage. ``waiting`` counts the queue; the scheduler keeps it in step."""
 
     __slots__ = (
+        "admission_state",
+        "admits",
         "always_ready",
         "ask",
         "batches",
+        "caches",
         "children",
         "device_of",
         "devices",
         "dispatched_ns",
         "down",
         "downstream_ns",
+        "flight",
         "guarded",
         "hedging",
         "idle",
@@ -55,6 +62,7 @@ class StageState:
         "index",
         "is_root",
         "journal",
+        "keys",
         "last_dispatch_ns",
         "load",
         "missing",
@@ -102,11 +110,12 @@ class StageState:
         self.ask = asker(policy)
         self.state = policy.initial_state()
         self.observes = observes(policy)
-        self.reads_estimates = Reads.ESTIMATES in policy.reads
-        self.reads_deadlines = Reads.DEADLINES in policy.reads
-        self.reads_next_idle = Reads.NEXT_IDLE in policy.reads
-        self.reads_head = Reads.HEAD in policy.reads
-        self.reads_newest = Reads.NEWEST in policy.reads
+        reads = spec.reads
+        self.reads_estimates = Reads.ESTIMATES in reads
+        self.reads_deadlines = Reads.DEADLINES in reads
+        self.reads_next_idle = Reads.NEXT_IDLE in reads
+        self.reads_head = Reads.HEAD in reads
+        self.reads_newest = Reads.NEWEST in reads
         self.next_tick_ns = policy.tick_ns or NEVER_NS
         self.service_ns = predictions(spec)
         self.downstream_ns: Sequence[int] = ()
@@ -114,6 +123,8 @@ class StageState:
 
         self.table = table
         self.queue = queue_for(spec.discipline, table)
+        self.admits = None if spec.admission is None else admits(spec.admission)
+        self.admission_state = [] if spec.admission is None else spec.admission.initial_state()
         self.queue_bound = NO_SIZE if spec.queue_bound is None else spec.queue_bound
         self.guarded = expire or spec.queue_bound is not None
         """Not every request may enter."""
@@ -159,6 +170,10 @@ class StageState:
         self.wake_ns = NEVER_NS
         """Or at this time."""
         self.journal = StageJournal()
+        self.keys: Sequence[int] = table.keyed() if spec.keyed else ()
+        """By request, at a stage that coalesces or has locality."""
+        self.flight = Flight(self.keys) if spec.coalesce and spec.coalesce.in_flight else None
+        self.caches = Caches(spec.locality, spec.replicas, self.keys) if spec.locality else None
         self.hedging = (
             Hedging(spec.hedge, self.running, self.row, self.service_ns, self.journal)
             if spec.hedge
@@ -189,6 +204,16 @@ class StageState:
             if idle >> replica & 1 and device.free
         )
 
+    def startable(self) -> int:
+        """The replicas that could start a batch now, as bits."""
+        if self.always_ready:
+            return self.idle
+        return sum(
+            1 << replica
+            for replica, device in enumerate(self.device_of)
+            if self.idle >> replica & 1 and device.free
+        )
+
     def ready_replicas(self) -> int:
         """How many batches could start now."""
         if self.always_ready:
@@ -204,17 +229,34 @@ class StageState:
 
     def sendable(self) -> int:
         """How many of the first requests make one batch: by count, and by items (at least one)."""
-        most = min(self.waiting, self.spec.max_batch)
+        return self.fit(self.queue, min(self.waiting, self.spec.max_batch))
+
+    def fit(self, requests: Iterable[int], most: int) -> int:
+        """How many of the first of these, at most ``most``, make one batch by items; one at least."""
         if self.spec.max_items is None:
             return most
         left = self.spec.max_items
         fit = 0
-        for request in self.queue:
-            left -= self.table.items[request]
+        computed: set[int] = set()
+        for request in requests:
+            if self.spec.coalesce is None:
+                left -= self.table.items[request]
+            elif self.keys[request] not in computed:
+                computed.add(self.keys[request])
+                left -= self.table.items[request]
             if fit == most or (left < 0 and fit):
                 break
             fit += 1
         return fit
+
+    def folded(self, batch: StartBatch) -> StartBatch:
+        """A batch as it is run where requests of one key are computed once."""
+        found = fold(batch.requests, self.keys)
+        if found is None:
+            return batch
+        items = self.table.items
+        count = sum(map(items.__getitem__, found.computed))
+        return batch._replace(fold=found, items=count)
 
     def full(self) -> bool:
         """A batch can grow no more by items."""
@@ -225,7 +267,7 @@ class StageState:
 
     def view(self) -> View:
         """What the policy sees now."""
-        head = next(iter(self.queue), None) if self.reads_head else None
+        head = self.queue.head() if self.reads_head else None
         waiting = self.waiting
         max_batch = self.spec.max_batch
         plain = self.plain
@@ -248,8 +290,9 @@ class StageState:
                 self.load,
                 self.pipeline_load,
                 self.service_ns,
-                NEVER_NS if head is None else self.table.arrival_ns[head],
-                NEVER_NS if head is None else self.table.deadline_ns[head],
+                NEVER_NS if head is None else self.table.arrival_ns[head[0]],
+                NEVER_NS if head is None else head[1],
+                NEVER_NS if head is None else self.table.deadline_ns[head[0]],
                 self.queue.newest_ns() if self.reads_newest else NEVER_NS,
                 self.downstream_ns,
             ),
@@ -261,7 +304,7 @@ class StageState:
     def _next_idle_ns(self) -> int:
         return min(
             (
-                dispatched_ns + self.service_ns[len(batch.requests)]
+                dispatched_ns + self.service_ns[len(batch.computed)]
                 for batch, dispatched_ns in zip(self.running, self.dispatched_ns, strict=True)
                 if batch is not None
             ),

@@ -219,6 +219,7 @@ def _stage(
         after=tuple(draw(subset)) if dag else None,
         keep=draw(st.none() | st.integers(1, 100)),
         service=draw(kind("service")),
+        admission=draw(st.none() | kind("admission")),
         policy=draw(kind("policy")),
     )
 

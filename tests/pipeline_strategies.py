@@ -13,6 +13,8 @@ from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.load_adaptive import LoadAdaptive
 from policies.pipeline import Device, Discipline, Pipeline, Stage
+from policies.predicted_lateness import PredictedLateness
+from policies.token_bucket import TokenBucket
 from policies.workload import Workload
 
 
@@ -92,15 +94,20 @@ class Choosy(RulePolicy):
     """Sheds what is late by its reckoning, some of it together; reads what only the head shows."""
 
     kind: ClassVar[str] = "test-choosy"
-    sheds: ClassVar[bool] = True
 
     patience_ns: int = 50
+
+    @property
+    def sheds(self) -> bool:
+        return True
 
     @staticmethod
     def rule(view: View, now_ns: int, state: State, patience_ns: int) -> Answer:
         size = view.sendable
         ends_ns = now_ns + view.service_ns[size] + view.downstream_ns[size]
-        if ends_ns > min(view.head_deadline_ns, view.head_arrival_ns + patience_ns):
+        if ends_ns > min(view.head_deadline_ns, view.head_arrival_ns + 2 * patience_ns):
+            return -1, 0, 0
+        if now_ns > view.head_enqueued_ns + patience_ns:
             return -min(view.waiting, 1 + view.waiting // 3), 0, 0
         if now_ns > view.newest_enqueued_ns or view.sendable < view.waiting:
             return size, 0, 0
@@ -115,6 +122,14 @@ POLICIES = st.one_of(
     st.builds(Fixed, delay_ns=st.integers(0, 60)),
     st.builds(Learning, eager=st.booleans(), share=st.floats(0, 9)),
     st.just(LoadAdaptive(initial_ns=10, step_ns=5, interval_ns=20, max_ns=50)),
+)
+
+
+ADMISSIONS = (
+    *(None,) * 4,
+    TokenBucket(rate_hz=1e8, burst=2),
+    PredictedLateness(),
+    PredictedLateness(margin_ns=30),
 )
 
 
@@ -141,6 +156,7 @@ def pipelines(draw: st.DrawFn, policies: st.SearchStrategy[Policy] = POLICIES) -
                 max_items=draw(st.sampled_from([None, None, 4])),
                 discipline=draw(st.sampled_from(Discipline)),
                 queue_bound=draw(st.sampled_from([None, None, 1, 3])),
+                admission=draw(st.sampled_from(ADMISSIONS)),
                 device=tuple(draw(names) for _ in range(replicas)) if shares else (),
                 parents=tuple(name for name in before if draw(st.booleans())),
             )

@@ -68,29 +68,39 @@ def tf_serving(
 
 
 def ray_serve(
-    arrivals: Sequence[int], service: Service, *, max_batch: int, timeout: int
+    arrivals: Sequence[int], service: Service, *, max_batch: int, timeout: int, blocks: bool
 ) -> Started:
-    """ray-project/ray, python/ray/serve/batching.py, between pull requests 42705 and 53096:
-    ``_process_batches`` waits for a batch, runs it, and only then waits for the next; ``wait_for_batch``
-    takes the first request, notes the time, and adds what comes until the batch is full or time is up.
+    """ray-project/ray, python/ray/serve/batching.py, since pull request 53096: ``_process_batches`` calls
+    ``wait_for_batch`` over and over, which takes a first request, notes the time, and adds what comes until
+    the batch is full or time is up; ``_process_sub_batches`` runs the batches one after another, under a
+    semaphore of 1.
+
+    With ``blocks`` a batch stops the event loop. A wait that was over by then ends before requests of
+    meanwhile are put into the queue.
     """
     pool = Threads(1, service)
-    entering, queue = deque(arrivals), 0
-    batch, began = 0, 0
-    now = 0
-    while entering or queue or batch:
-        while entering and entering[0] == now:
-            entering.popleft()
-            queue += 1
-        if pool.idle(now):
-            if batch == 0 and queue:
-                batch, began = 1, now
-                queue -= 1
-            added = min(queue, max_batch - batch) if batch else 0
-            batch, queue = batch + added, queue - added
-            if batch and (batch == max_batch or now - began >= timeout):
-                pool.start(now, batch)
+    entering, closed = deque(arrivals), deque[int]()
+    queue, batch, began = 0, 0, 0
+    now, stopped = 0, False
+    while entering or queue or batch or closed:
+        if not blocks or pool.idle(now):
+            if stopped and batch and now - began >= timeout:
+                closed.append(batch)
                 batch = 0
+            while entering and entering[0] <= now:
+                entering.popleft()
+                queue += 1
+            while queue or (batch and now - began >= timeout):
+                began = now if batch == 0 else began
+                added = min(queue, max_batch - batch)
+                batch, queue = batch + added, queue - added
+                if batch < max_batch and now - began < timeout:
+                    break
+                closed.append(batch)
+                batch = 0
+            if closed and pool.idle(now):
+                pool.start(now, closed.popleft())
+        stopped = blocks and not pool.idle(now)
         now += 1
     return pool.started
 
@@ -112,7 +122,10 @@ class Triton:
         delay: int,
         preferred: Sequence[int],
         ahead: bool,
+        timeout: int = 0,
     ) -> None:
+        self.timeout = timeout
+        """``ApplyPolicy`` in src/scheduler_utils.cc rejects what is past it as a batch is made."""
         self.pool = Threads(instances, service)
         self.max_batch, self.delay, self.ahead = max_batch, delay, ahead
         self.slots = 2 * instances
@@ -154,7 +167,11 @@ class Triton:
         if self.saturated:
             self._renew()
         slot = len(self.ready) < self.slots if self.ahead else self.pool.idle(done_by)
-        if not self.queue or not slot or (not self.ahead and self.ready):
+        if not slot or (not self.ahead and self.ready):
+            return False
+        while self.queue and 0 < self.timeout < now - self.queue[0]:
+            self.queue.popleft()
+        if not self.queue:
             return False
         moved = self._examine(now)
         if not moved:

@@ -124,7 +124,10 @@ def test_a_policy_that_sheds_is_asked_again_at_once() -> None:
     @dataclass(frozen=True)
     class Impatient(Policy):
         kind: ClassVar[str] = "impatient"
-        sheds: ClassVar[bool] = True
+
+        @property
+        def sheds(self) -> bool:
+            return True
 
         def decide(self, view: View, now_ns: int, state: State) -> Decision:
             return Shed(2) if view.waiting > 3 else Dispatch(view.sendable)
@@ -140,7 +143,10 @@ def test_shedding_more_than_waits_is_nonsense() -> None:
     @dataclass(frozen=True)
     class Eager(Policy):
         kind: ClassVar[str] = "eager"
-        sheds: ClassVar[bool] = True
+
+        @property
+        def sheds(self) -> bool:
+            return True
 
         def decide(self, view: View, now_ns: int, state: State) -> Decision:
             return Shed(view.waiting + 1)

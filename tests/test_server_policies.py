@@ -17,9 +17,9 @@ import sim.kinds  # noqa: F401
 from configs.errors import ConfigError
 from configs.load import parse_config
 from configs.yaml_text import parse_yaml
-from policies.contract import NEVER_NS, Decision, Dispatch, Hold, Policy, View
+from policies.contract import NEVER_NS, Decision, Dispatch, Hold, Policy, Shed, View
 from policies.pipeline import Pipeline, Stage
-from policies.ray_serve import RayServe
+from policies.ray_serve import LEAST_TICK_NS, LOOKS, RayServe
 from policies.tf_serving import TfServing
 from policies.triton import Triton
 from policies.workload import Workload
@@ -49,6 +49,7 @@ def view(waiting: int, age_ns: int = 0, *, max_batch: int = 8, **changes: Any) -
         pipeline_load=0.0,
         service_ns=(0,) * (max_batch + 1),
         head_arrival_ns=NEVER_NS,
+        head_enqueued_ns=NOW_NS - age_ns,
         head_deadline_ns=NEVER_NS,
         newest_enqueued_ns=NEVER_NS,
         downstream_ns=(0,) * (max_batch + 1),
@@ -100,6 +101,16 @@ def test_triton_counts_the_delay_from_entry_and_its_end_belongs_to_it() -> None:
     policy = Triton(max_queue_delay_ns=100)
     assert decided(policy, view(3, 99, idle_since_ns=NOW_NS)) == Hold(NOW_NS + 1, 8)
     assert decided(policy, view(3, 100, idle_since_ns=NOW_NS)) == Dispatch(3)
+
+
+def test_triton_rejects_what_is_past_its_timeout_one_after_another() -> None:
+    """``ApplyPolicy``: ``now_nanoseconds > timeout_timestamp_ns_[idx]``; ``wait_ns`` ends at the closest."""
+    policy = Triton(max_queue_delay_ns=100, queue_timeout_ns=60)
+    assert decided(policy, view(3, 61)) == Shed(1)
+    assert decided(policy, view(3, 60)) == Hold(NOW_NS + 1, 8)
+    assert decided(policy, view(8, 60)) == Dispatch(8)
+    assert decided(policy, view(3, 10)) == Hold(NOW_NS + 51, 8)
+    assert not Triton().sheds
 
 
 def test_triton_without_preferred_sizes_prefers_the_maximum() -> None:
@@ -254,11 +265,12 @@ class Listed:
 
     paced = False
 
-    def __init__(self, times_ns: list[int]) -> None:
+    def __init__(self, times_ns: list[int], per_request_ns: int = 1) -> None:
         self._times = times_ns
+        self._per_request = per_request_ns
 
     def of(self, batch: int, requests: int) -> int:
-        return self._times[batch % len(self._times)] + requests
+        return self._times[batch % len(self._times)] + requests * self._per_request
 
     def time_ns(self, batch: int, requests: int, items: int, rested_ns: int = -1) -> int:
         return self.of(batch, requests)
@@ -291,14 +303,35 @@ def test_tf_serving_sends_what_open_and_closed_batches_would(
 
 @settings(max_examples=MANY)
 @given(ARRIVALS, SERVICE, st.integers(1, 6), TIMES_NS)
-def test_ray_serve_sends_what_its_loop_would(
+def test_ray_serve_sends_what_its_loop_would_where_a_batch_stops_it(
     arrival_ns: Any, service: list[int], max_batch: int, timeout_ns: int
 ) -> None:
     times = Listed(service)
     expected = server_models.ray_serve(
-        arrival_ns.tolist(), times.of, max_batch=max_batch, timeout=timeout_ns
+        arrival_ns.tolist(), times.of, max_batch=max_batch, timeout=timeout_ns, blocks=True
     )
     assert expected == simulated(RayServe(timeout_ns), arrival_ns, times, max_batch=max_batch)
+
+
+@settings(max_examples=MANY)
+@given(
+    st.lists(st.integers(1, 25), min_size=1, max_size=50),
+    SERVICE,
+    st.integers(1, 6),
+    st.integers(0, LOOKS),
+)
+def test_ray_serve_closes_batches_while_another_runs_where_its_function_awaits(
+    gaps: list[int], service: list[int], max_batch: int, timeout: int
+) -> None:
+    """Exactly, where requests come one at a time and not between two looks at the queue."""
+    arrivals = np.cumsum(gaps)
+    looks = Listed([time * LEAST_TICK_NS for time in service], LEAST_TICK_NS)
+    expected = server_models.ray_serve(
+        arrivals.tolist(), Listed(service).of, max_batch=max_batch, timeout=timeout, blocks=False
+    )
+    policy = RayServe(timeout * LEAST_TICK_NS, blocks=False)
+    found = simulated(policy, arrivals * LEAST_TICK_NS, looks, max_batch=max_batch)
+    assert [(at * LEAST_TICK_NS, requests) for at, requests in expected] == found
 
 
 @settings(max_examples=MANY)
@@ -309,6 +342,7 @@ def test_ray_serve_sends_what_its_loop_would(
     TIMES_NS,
     st.integers(1, 3),
     st.lists(st.integers(1, 6), max_size=3),
+    st.sampled_from([0, 0, 5, 20, 50]),
 )
 def test_triton_sends_what_its_batcher_would(
     arrival_ns: Any,
@@ -317,13 +351,20 @@ def test_triton_sends_what_its_batcher_would(
     delay_ns: int,
     instances: int,
     preferred: list[int],
+    timeout_ns: int,
 ) -> None:
     times = Listed(service)
     sizes = tuple(size for size in preferred if size <= max_batch)
     server = server_models.Triton(
-        instances, times.of, max_batch=max_batch, delay=delay_ns, preferred=sizes, ahead=False
+        instances,
+        times.of,
+        max_batch=max_batch,
+        delay=delay_ns,
+        preferred=sizes,
+        ahead=False,
+        timeout=timeout_ns,
     )
-    policy = Triton(delay_ns, sizes)
+    policy = Triton(delay_ns, sizes, timeout_ns)
     found = simulated(policy, arrival_ns, times, max_batch=max_batch, replicas=instances)
     assert found == server.run(arrival_ns.tolist())
 

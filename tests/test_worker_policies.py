@@ -57,6 +57,7 @@ def view(waiting: int, age_ns: int = 0, *, max_batch: int = 8, **changes: Any) -
         pipeline_load=0.0,
         service_ns=(0,) * (max_batch + 1),
         head_arrival_ns=NEVER_NS,
+        head_enqueued_ns=NOW_NS - age_ns,
         head_deadline_ns=NEVER_NS,
         newest_enqueued_ns=NEVER_NS,
         downstream_ns=(0,) * (max_batch + 1),

@@ -24,6 +24,9 @@ TICK = _I64(BOARD, _I64, _I64)
 OBSERVE = _I64(BOARD, _I64, _I64, _I64, _I64)
 """(board, stage, now_ns, requests, service_ns) to 0."""
 
+ADMIT = _I64(BOARD, _I64, _I64, _I64)
+"""(board, stage, now_ns, deadline_ns) to whether the request enters, 1 or 0."""
+
 
 def address_of(compiled: Callable[..., Any]) -> int:
     """Where a function compiled for one signature lies; it must be kept for as long as it is called."""
@@ -60,3 +63,4 @@ def _caller(callee: Signature) -> Any:
 ask = _caller(ASK)
 tick = _caller(TICK)
 observe = _caller(OBSERVE)
+admit = _caller(ADMIT)

@@ -30,10 +30,16 @@ def obstacle(pipeline: Pipeline, times: Sequence[ServiceTimes], requests: int) -
     for stage, each in zip(pipeline.stages, times, strict=True):
         if stage.hedge is not None:
             return f"stage {stage.name}: its batches are hedged"
+        if stage.coalesce is not None:
+            return f"stage {stage.name}: it coalesces requests of one key"
+        if stage.locality is not None:
+            return f"stage {stage.name}: it chooses replicas by what they hold"
         if not isinstance(each, Tabulated) or each.form(stage.max_batch) is None:
             return f"stage {stage.name}: its service times have no compiled form"
         try:
             rules_of(type(stage.policy)).laid_out(stage.policy)
+            if stage.admission is not None:
+                rules_of(type(stage.admission)).laid_out(stage.admission)
         except (NotCompilableError, OverflowError) as error:
             return f"stage {stage.name}: {error}"
     return None

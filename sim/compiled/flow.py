@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from policies.runlog import Outcome
-from sim.compiled import bits, queues
+from sim.compiled import bits, calls, queues
 from sim.compiled.jit import called, inlined
-from sim.compiled.layout import EXPIRED, FULL, GIVEN_UP, LATE, NEVER, UNABLE
+from sim.compiled.layout import EXPIRED, FULL, GIVEN_UP, LATE, NEVER, REFUSED, UNABLE
 
 ENTERING, PASSING = 0, 1
 _COMPLETED = int(Outcome.COMPLETED)
@@ -94,6 +94,9 @@ def arrive(b: Any, now_ns: int, begin: int, end: int) -> None:
 def enter(b: Any, k: int, now_ns: int, count: int) -> None:
     """The ``ENTERING`` join a queue, as far as they may."""
     st = b.stages[k]
+    if st.admit:
+        _enter_one_by_one(b, k, now_ns, count)
+        return
     if st.guarded or _filters(b):
         count = _admit(b, k, now_ns, count)
         if count == 0:
@@ -101,6 +104,23 @@ def enter(b: Any, k: int, now_ns: int, count: int) -> None:
     for i in range(count):
         join_queue(b, k, b.scratch[ENTERING, i], now_ns)
     entered(b, k, count)
+
+
+@called
+def _enter_one_by_one(b: Any, k: int, now_ns: int, count: int) -> None:
+    """Of the ``ENTERING``, those that the stage's admission lets in, as it sees each after the one before."""
+    st = b.stages[k]
+    for i in range(count):
+        request = b.scratch[ENTERING, i]
+        b.scratch[ENTERING, 0] = request
+        if _admit(b, k, now_ns, 1) == 0:
+            continue
+        deadline_ns = b.deadline_ns[request & b.run[0].deadline_mask]
+        if calls.admit(st.admit, (b, k, now_ns, deadline_ns)):
+            join_queue(b, k, request, now_ns)
+            entered(b, k, 1)
+        else:
+            drop(b, request, now_ns, _SHED, REFUSED, k)
 
 
 @called

@@ -20,7 +20,7 @@ UNABLE = NEVER_NS
 MOST_SIZE = NO_SIZE
 
 FIFO, EDF, PRIORITY = 0, 1, 2
-SEEN = 14
+SEEN = 15
 """Integers of a view."""
 LEVELS = 256
 """Places for the levels of a priority queue: every int8."""
@@ -34,9 +34,9 @@ time at a score, or as told."""
 OVER, MORE, NONSENSE = 0, 1, 2
 """Why the loop returned: the run is over; tables are full and must grow; a rule's answer makes no sense."""
 
-FULL, LATE, EXPIRED, FOREVER, GIVEN_UP = 0, 1, 2, 3, 4
+FULL, LATE, EXPIRED, FOREVER, GIVEN_UP, REFUSED = 0, 1, 2, 3, 4, 5
 """Why a request was dropped: queue full, past its deadline on entry, in the queue; held for ever; shed by
-the stage's policy."""
+the stage's policy; refused by its admission."""
 
 
 def _record(ints: str, floats: str = "") -> np.dtype[np.void]:
@@ -61,16 +61,18 @@ STAGE = _record(
     " replicas max_batch max_items queue_bound discipline linked implicit guarded is_root parents"
     " always_ready plain sheds reads_estimates reads_deadlines reads_next_idle reads_head reads_newest"
     # its rules,
-    " ask tick observe tick_ns"
+    " ask tick observe admit tick_ns"
     # its service times,
     " form noisy paced by_items ranks_at places_n points_n pace_at pace_n mean_at"
     # and where its parts lie.
     " replica_at word_at word_n predict_at downstream_at state_at state_n ints_at ints_n floats_at floats_n"
+    " gate_state_at gate_state_n gate_ints_at gate_ints_n gate_floats_at gate_floats_n"
     " child_at child_n device_at device_n entered_at link_at level_at missing_at",
     "rate_hz load pipeline_load per_item_ns base_ns per_request_ns growth lowest per_score",
 )
-"""A stage. ``ask``, ``tick`` and ``observe`` are addresses, 0 where there is none; ``newest`` and ``oldest``
-are the ends of the order of entry in a linked queue.
+"""A stage. ``ask``, ``tick``, ``observe`` and ``admit`` are addresses, 0 where there is none; ``gate_...`` is
+where the admission's parts lie, as the policy's do; ``newest`` and ``oldest`` are the ends of the order of
+entry in a linked queue.
 """
 
 REPLICA = _record("batch first requests dispatched_ns ended_ns on_device")

@@ -20,7 +20,7 @@ from policies.runlog import (
     StageLog,
     VisitLog,
 )
-from sim.compiled.layout import EXPIRED, FOREVER, FULL, GIVEN_UP, LATE, Board
+from sim.compiled.layout import EXPIRED, FOREVER, FULL, GIVEN_UP, LATE, REFUSED, Board
 from sim.compiled.prepare import Prepared
 
 HELD = "held for ever: its policy set no time, and no request is to come"
@@ -202,6 +202,7 @@ def _reason(pipeline: Pipeline, why: int) -> str:
         FULL: f"the queue of {spec.name} was full ({spec.queue_bound} waiting)",
         LATE: f"its deadline had passed when it reached {spec.name}",
         EXPIRED: "its deadline passed in a queue",
+        REFUSED: f"refused by the admission of {spec.name}",
         GIVEN_UP: f"shed by the policy of {spec.name}",
         FOREVER: f"{HELD}, waiting at {spec.name}",
     }[reason]

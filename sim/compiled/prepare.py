@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.contract import NEVER_NS, NO_SIZE, Reads
+from policies.admission import Admission
+from policies.contract import NEVER_NS, NO_SIZE, Policy, Reads
 from policies.pipeline import Discipline, Pipeline, Stage, downstream_ns, predictions
 from policies.workload import ClosedWorkload, Workload
 from sim.compiled import layout
 from sim.compiled.layout import BATCH, EVENT, LEVELS, REPLICA, RUN, STAGE, Board
-from sim.compiled.rules import Rules, rules_of
+from sim.compiled.rules import rules_of
 from sim.service.forms import ByMean, ByRank, ByScore, Form
 from sim.service_times import Tabulated
 
@@ -75,12 +76,11 @@ def prepare(pipeline: Pipeline, times: Sequence[Tabulated], workload: AnyWorkloa
     n = len(workload)
     stages = np.zeros(len(pipeline.stages), STAGE)
     flat = _Flat()
-    rules = [rules_of(type(stage.policy)) for stage in pipeline.stages]
     run = _run(pipeline, workload)
     for k, spec in enumerate(pipeline.stages):
         row = stages[k]
         _lay_stage(row, spec, pipeline, flat)
-        _lay_rules(row, spec, rules[k], flat)
+        _lay_rules(row, spec, flat)
         _lay_times(row, times[k].form(spec.max_batch), flat)
         _lay_queue(row, k, spec, pipeline, run, n, flat)
     _lay_predictions(stages, pipeline, flat)
@@ -101,7 +101,8 @@ def _run(pipeline: Pipeline, workload: AnyWorkload) -> Any:
     run["forked"] = len(roots) > 1 or run["sinks"] > 1 or len(parents) > len(set(parents))
     run["expire"] = pipeline.expire
     run["together"] = not pipeline.expire and all(
-        root.queue_bound is None and root.max_items is None for root in roots
+        root.queue_bound is None and root.admission is None and root.max_items is None
+        for root in roots
     )
     run["unit_items"] = bool((workload.items == 1).all())
     run["ends_ns"] = run["window_ns"] = pipeline.estimate_window_ns
@@ -127,7 +128,7 @@ def _lay_stage(row: Any, spec: Stage, pipeline: Pipeline, flat: _Flat) -> None:
     row["max_items"] = NO_SIZE if spec.max_items is None else spec.max_items
     row["queue_bound"] = NO_SIZE if spec.queue_bound is None else spec.queue_bound
     row["discipline"] = _DISCIPLINES[spec.discipline]
-    row["guarded"] = pipeline.expire or spec.queue_bound is not None
+    row["guarded"] = pipeline.expire or spec.queue_bound is not None or spec.admission is not None
     row["is_root"], row["parents"] = not spec.parents, len(spec.parents)
     row["always_ready"] = not spec.device
     row["sheds"] = spec.policy.sheds
@@ -139,7 +140,7 @@ def _lay_stage(row: Any, spec: Stage, pipeline: Pipeline, flat: _Flat) -> None:
         (Reads.HEAD, "reads_head"),
         (Reads.NEWEST, "reads_newest"),
     ):
-        row[name] = read in spec.policy.reads
+        row[name] = read in spec.reads
     row["replica_at"] = flat.replicas
     flat.replicas += spec.replicas
     row["word_at"], row["word_n"] = flat.words, -(-spec.replicas // 64)
@@ -162,17 +163,26 @@ def _lay_predictions(stages: Any, pipeline: Pipeline, flat: _Flat) -> None:
         flat.predict += after_ns
 
 
-def _lay_rules(row: Any, spec: Stage, rules: Rules, flat: _Flat) -> None:
+def _lay_rules(row: Any, spec: Stage, flat: _Flat) -> None:
     tick_ns = spec.policy.tick_ns
-    row["ask"] = rules.ask
-    row["tick"] = rules.tick if tick_ns else 0
-    row["observe"] = rules.observe
+    addresses = rules_of(type(spec.policy)).addresses
+    row["ask"] = addresses["ask"]
+    row["tick"] = addresses.get("tick", 0) if tick_ns else 0
+    row["observe"] = addresses.get("observe", 0)
     row["tick_ns"], row["next_tick_ns"] = tick_ns, tick_ns or NEVER_NS
-    ints, floats = rules.laid_out(spec.policy)
-    state = spec.policy.initial_state()
-    row["ints_at"], row["ints_n"] = len(flat.ints), len(ints)
-    row["floats_at"], row["floats_n"] = len(flat.floats), len(floats)
-    row["state_at"], row["state_n"] = len(flat.state), len(state)
+    _lay_parts(row, "", spec.policy, flat)
+    if spec.admission is not None:
+        row["admit"] = rules_of(type(spec.admission)).addresses["admit"]
+        _lay_parts(row, "gate_", spec.admission, flat)
+
+
+def _lay_parts(row: Any, whose: str, owner: Policy | Admission, flat: _Flat) -> None:
+    """Knobs and first state of a policy or an admission."""
+    ints, floats = rules_of(type(owner)).laid_out(owner)
+    state = owner.initial_state()
+    row[f"{whose}ints_at"], row[f"{whose}ints_n"] = len(flat.ints), len(ints)
+    row[f"{whose}floats_at"], row[f"{whose}floats_n"] = len(flat.floats), len(floats)
+    row[f"{whose}state_at"], row[f"{whose}state_n"] = len(flat.state), len(state)
     flat.ints += ints
     flat.floats += floats
     flat.state += state
@@ -213,8 +223,8 @@ def _lay_queue(
     row: Any, k: int, spec: Stage, pipeline: Pipeline, run: Any, n: int, flat: _Flat
 ) -> None:
     """Requests may leave a queue early where they expire, or where another branch sheds them."""
-    sheds = any(each.queue_bound is not None or each.policy.sheds for each in pipeline.stages)
-    leaves = pipeline.expire or spec.policy.sheds or bool(run["forked"] and sheds)
+    refuses = any(each.refuses for each in pipeline.stages)
+    leaves = pipeline.expire or spec.policy.sheds or bool(run["forked"] and refuses)
     linked = leaves or spec.discipline is not Discipline.FIFO
     row["linked"] = linked
     row["implicit"] = row["is_root"] and not linked and not row["guarded"]

@@ -1,4 +1,5 @@
-"""A policy's rules as machine code: one function pointer each, of the same type for all policies.
+"""The rules of policies and admissions as machine code: one function pointer each, of the same type for
+all classes.
 
 Knobs come as arrays of integers and of floats, so that a rule is compiled once for its class and not for
 each of its settings. Functions of modules that a rule calls are compiled with it.
@@ -8,20 +9,39 @@ from __future__ import annotations
 
 import functools
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
+from policies.admission import Admission
 from policies.contract import Policy, RulePolicy, knob_parameters
 from sim.compiled import views
 from sim.compiled.cache import digest_of, kept, sources
-from sim.compiled.calls import ASK, OBSERVE, TICK, address_of
+from sim.compiled.calls import ADMIT, ASK, OBSERVE, TICK, address_of
 from sim.compiled.jit import called
 
-_MORE = {"ask": "", "tick": "", "observe": ", requests, service_ns"}
-_SIGNATURES = {"ask": ASK, "tick": TICK, "observe": OBSERVE}
-_RULES = {"ask": "rule", "tick": "tick_rule", "observe": "observe_rule"}
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A rule of a class, and how it is called when it is compiled."""
+
+    rule: str
+    signature: Any
+    more: str = ""
+    """Parameters beyond the board, the stage and the time."""
+    own: Callable[..., Any] = views.own
+    returns: str = "return {call}"
+
+
+_PARTS = {
+    "ask": _Part("rule", ASK),
+    "tick": _Part("tick_rule", TICK, returns="{call}; return 0"),
+    "observe": _Part("observe_rule", OBSERVE, ", requests, service_ns", returns="{call}; return 0"),
+}
+"""Of a policy."""
+_GATE = {"admit": _Part("rule", ADMIT, ", deadline_ns", views.gate, "return 1 if {call} else 0")}
+"""Of an admission."""
 
 
 class NotCompilableError(Exception):
@@ -30,23 +50,23 @@ class NotCompilableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Addresses of the compiled rules of a policy's class (0: none), and how its knobs are laid out."""
+    """Addresses of the compiled rules of a class, by part, and how its knobs are laid out."""
 
-    ask: int
-    tick: int
-    observe: int
+    addresses: Mapping[str, int]
     knobs: tuple[tuple[str, str], ...]
     """(name, kind) of the knobs that the rules take; the kind is int, float, bool or ints."""
     compiled: tuple[Callable[..., Any], ...]
     """Kept so that the addresses stay good."""
 
-    def laid_out(self, policy: Policy) -> tuple[list[int], list[float]]:
-        """A policy's knobs as the compiled rules read them. Raises OverflowError beyond 64 bits."""
+    def laid_out(self, owner: Policy | Admission) -> tuple[list[int], list[float]]:
+        """The knobs of one of the class as the compiled rules read them. Raises OverflowError beyond 64
+        bits.
+        """
         ints: list[int] = []
         floats: list[float] = []
         lists: list[tuple[int, Sequence[int]]] = []
         for name, kind in self.knobs:
-            value = getattr(policy, name)
+            value = getattr(owner, name)
             if kind == "float":
                 floats.append(float(value))
             elif kind == "ints":
@@ -61,63 +81,64 @@ class Rules:
 
 
 @functools.cache
-def rules_of(cls: type[Policy]) -> Rules:
+def rules_of(cls: type[Policy | Admission]) -> Rules:
     """The rules of a class, compiled or taken from disk. Raises NotCompilableError."""
-    if not issubclass(cls, RulePolicy):
-        raise NotCompilableError(f"policy {cls.kind} has no rule")
-    if not cls.decides_by_rules():
-        raise NotCompilableError(f"policy {cls.kind} overrides what its rules say")
-    used = [getattr(cls, name) for name in _RULES.values() if getattr(cls, name) is not None]
-    names = dict.fromkeys(name for rule in used for name in knob_parameters(rule))
+    parts = {name: part for name, part in _parts_of(cls).items() if getattr(cls, part.rule)}
+    rules = [getattr(cls, part.rule) for part in parts.values()]
+    names = dict.fromkeys(name for rule in rules for name in knob_parameters(rule))
     hints = typing.get_type_hints(cls)
     knobs = tuple((name, _kind(cls, name, hints.get(name))) for name in names)
-    compiled = {
-        part: _compiled(cls, part, getattr(cls, name), knobs)
-        for part, name in _RULES.items()
-        if getattr(cls, name) is not None
-    }
-    addresses = {part: address_of(function) for part, function in compiled.items()}
-    return Rules(
-        addresses["ask"],
-        addresses.get("tick", 0),
-        addresses.get("observe", 0),
-        knobs,
-        tuple(compiled.values()),
-    )
+    compiled = {name: _compiled(cls, name, part, knobs) for name, part in parts.items()}
+    addresses = {name: address_of(function) for name, function in compiled.items()}
+    return Rules(addresses, knobs, tuple(compiled.values()))
 
 
-def _kind(cls: type[Policy], name: str, hint: Any) -> str:
+def _parts_of(cls: type[Policy | Admission]) -> Mapping[str, _Part]:
+    if issubclass(cls, Admission):
+        return _GATE
+    if not issubclass(cls, RulePolicy):
+        raise NotCompilableError(f"{_named(cls)} has no rule")
+    if not cls.decides_by_rules():
+        raise NotCompilableError(f"{_named(cls)} overrides what its rules say")
+    return _PARTS
+
+
+def _named(cls: type[Policy | Admission]) -> str:
+    return f"{'admission' if issubclass(cls, Admission) else 'policy'} {cls.kind}"
+
+
+def _kind(cls: type[Policy | Admission], name: str, hint: Any) -> str:
     kinds = {int: "int", float: "float", bool: "bool", tuple[int, ...]: "ints"}
     if hint not in kinds:
         raise NotCompilableError(
-            f"policy {cls.kind}: knob {name} of its rule is {hint}; compiled rules take"
+            f"{_named(cls)}: knob {name} of its rule is {hint}; compiled rules take"
             " int, float, bool or tuple[int, ...]"
         )
     return kinds[hint]
 
 
 def _compiled(
-    cls: type[Policy], part: str, rule: Callable[..., Any], knobs: tuple[tuple[str, str], ...]
+    cls: type[Policy | Admission], name: str, part: _Part, knobs: tuple[tuple[str, str], ...]
 ) -> Callable[..., Any]:
+    rule = getattr(cls, part.rule)
     if not isinstance(rule, FunctionType) or rule.__closure__:
-        raise NotCompilableError(f"policy {cls.kind}: its {_RULES[part]} is no plain function")
+        raise NotCompilableError(f"{_named(cls)}: its {part.rule} is no plain function")
     places = _places(knobs)
-    more = _MORE[part]
-    passed = ["shown(board, k), now_ns, state" + more]
-    passed += [places[name] for name in knob_parameters(rule)]
+    passed = ["shown(board, k), now_ns, state" + part.more]
+    passed += [places[knob] for knob in knob_parameters(rule)]
     call = f"rule({', '.join(passed)})"
     text = (
-        f"def {part}(board, k, now_ns{more}):\n"
+        f"def {name}(board, k, now_ns{part.more}):\n"
         "    state, ints, floats = own(board, k)\n"
-        f"    {f'return {call}' if part == 'ask' else f'{call}; return 0'}\n"
+        f"    {part.returns.format(call=call)}\n"
     )
     digests: list[str] = []
     try:
-        found = {"rule": _jitted(rule, {}, digests), "shown": views.shown, "own": views.own}
-        return kept(part, text, found, _SIGNATURES[part], "\n".join([sources(), *digests]))
+        found = {"rule": _jitted(rule, {}, digests), "shown": views.shown, "own": part.own}
+        return kept(name, text, found, part.signature, "\n".join([sources(), *digests]))
     except Exception as error:  # numba has many ways to say no
         raise NotCompilableError(
-            f"policy {cls.kind}: its {_RULES[part]} does not compile: {_reason(error)}"
+            f"{_named(cls)}: its {part.rule} does not compile: {_reason(error)}"
         ) from error
 
 

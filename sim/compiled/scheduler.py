@@ -286,8 +286,9 @@ def _note_nonsense(b: Any, k: int, count: int, until_ns: int, size: int) -> None
     b.seen[9] = view.last_dispatch_ns
     b.seen[10] = view.max_batch
     b.seen[11] = view.head_arrival_ns
-    b.seen[12] = view.head_deadline_ns
-    b.seen[13] = view.newest_enqueued_ns
+    b.seen[12] = view.head_enqueued_ns
+    b.seen[13] = view.head_deadline_ns
+    b.seen[14] = view.newest_enqueued_ns
 
 
 @inlined

@@ -32,6 +32,7 @@ def shown(b: Any, k: int) -> View:
         st.pipeline_load,
         b.predict_ns[st.predict_at : st.predict_at + st.max_batch + 1],
         _head_arrival_ns(b, k) if st.reads_head else NEVER,
+        _head_enqueued_ns(b, k) if st.reads_head else NEVER,
         _head_deadline_ns(b, k) if st.reads_head else NEVER,
         queues.newest_ns(b, k) if st.reads_newest else NEVER,
         b.predict_ns[st.downstream_at : st.downstream_at + st.max_batch + 1],
@@ -46,6 +47,17 @@ def own(b: Any, k: int) -> Any:
         b.state[st.state_at : st.state_at + st.state_n],
         b.ints[st.ints_at : st.ints_at + st.ints_n],
         b.floats[st.floats_at : st.floats_at + st.floats_n],
+    )
+
+
+@inlined
+def gate(b: Any, k: int) -> Any:
+    """What belongs to the stage's admission, as :func:`own`."""
+    st = b.stages[k]
+    return (
+        b.state[st.gate_state_at : st.gate_state_at + st.gate_state_n],
+        b.ints[st.gate_ints_at : st.gate_ints_at + st.gate_ints_n],
+        b.floats[st.gate_floats_at : st.gate_floats_at + st.gate_floats_n],
     )
 
 
@@ -101,6 +113,13 @@ def _head_arrival_ns(b: Any, k: int) -> int:
     if b.stages[k].waiting == 0:
         return NEVER
     return b.arrival_ns[queues.request_of(b, k, queues.first(b, k))]
+
+
+@inlined
+def _head_enqueued_ns(b: Any, k: int) -> int:
+    if b.stages[k].waiting == 0:
+        return NEVER
+    return queues.entered_ns(b, k, queues.request_of(b, k, queues.first(b, k)))
 
 
 @inlined
