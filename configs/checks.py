@@ -52,6 +52,7 @@ def problems(config: Config) -> Iterator[Found]:
         yield from _devices(config, stage)
         yield from _stage(config, stage)
         yield from _hedge(config, stage)
+        yield from _autoscale(config, stage)
     yield from _workload(config)
     for path, tune in config.tune.items():
         try:
@@ -149,6 +150,20 @@ def _stage(config: Config, stage: StageConfig) -> Iterator[Found]:
         yield f"{where}.discipline", "edf needs workload.deadline, which is not set"
     if stage.discipline is Discipline.PRIORITY and not workload.priorities:
         yield f"{where}.discipline", "priority needs workload.priorities, which is not set"
+    for key, needs in (("coalesce", stage.coalesce), ("locality", stage.locality)):
+        if needs is not None and workload.keys is None:
+            yield (
+                f"{where}.{key}",
+                "needs workload.keys, which is not set: requests are told apart by their keys",
+            )
+    if list(stage.pad_to) != sorted(set(stage.pad_to)):
+        yield f"{where}.pad_to", f"must be ascending sizes, each once, not {list(stage.pad_to)}"
+    elif stage.pad_to and stage.pad_to[-1] < stage.max_batch:
+        yield (
+            f"{where}.pad_to",
+            f"must end in at least max_batch ({stage.max_batch}), not in {stage.pad_to[-1]}: a larger"
+            " batch would fit no size",
+        )
     largest = _largest(workload.items)
     if stage.max_items is not None and largest is not None and stage.max_items < largest:
         yield (
@@ -158,12 +173,31 @@ def _stage(config: Config, stage: StageConfig) -> Iterator[Found]:
         )
 
 
+def _autoscale(config: Config, stage: StageConfig) -> Iterator[Found]:
+    """It begins within its bounds, and every replica that may come has a place."""
+    rule = stage.autoscale
+    if rule is None:
+        return
+    if not rule.min <= stage.replicas <= rule.max:
+        yield (
+            f"stages.{stage.name}.replicas",
+            f"must be {rule.min} to {rule.max}, as autoscale has it, not {stage.replicas}; it is how many"
+            " there are at the start",
+        )
+    if len(stage.device) > 1:
+        yield (
+            f"stages.{stage.name}.device",
+            f"names {len(stage.device)} devices, and autoscale brings replicas that are not listed;"
+            " give one device for all",
+        )
+
+
 def _hedge(config: Config, stage: StageConfig) -> Iterator[Found]:
     """A second copy needs a second replica, and a slot for it."""
     if stage.hedge is None:
         return
     where = f"stages.{stage.name}.hedge"
-    if stage.replicas == 1:
+    if stage.most_replicas == 1:
         yield (
             where,
             "can never send a batch again: the stage has 1 replica; give it 2 or more, or leave hedge"

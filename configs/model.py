@@ -15,6 +15,7 @@ from configs.nodes import KindOf
 from configs.short import KIND, Full
 from configs.spellings import Name, Names, Warmup, WarmupCut, check_cores
 from policies.coalesce import Coalesce
+from policies.autoscale import Autoscale
 from policies.contract import Policy
 from policies.hedge import Hedge
 from policies.knobs import Bounds, knob
@@ -154,6 +155,11 @@ class StageConfig:
     replicas: int = knob("workers that serve the queue", default=1, ge=1, le=MOST_REPLICAS)
     max_batch: int = knob("most requests in a batch", default=32, ge=1, le=LARGEST_BATCH)
     max_items: int | None = knob("most items in a batch", default=None, ge=1)
+    pad_to: tuple[int, ...] = knob(
+        "sizes that the model runs, to the next of which a batch is padded; none stands for every size",
+        default=(),
+        ge=1,
+    )
     discipline: Discipline = knob("order in which the queue is served", default=Discipline.FIFO)
     admission: Annotated[Any, KindOf("admission")] | None = knob(
         "who may enter the queue; absent is all", default=None
@@ -172,6 +178,10 @@ class StageConfig:
         "how long a batch takes on a device, where that differs from `service`"
     )
     policy: Annotated[Policy, KindOf("policy")] = knob("when a batch goes")
+    autoscale: Autoscale | None = knob(
+        "when replicas become more or fewer; `replicas` is then how many there are at the start",
+        default=None,
+    )
     hedge: Hedge | None = knob(
         "when a batch that takes too long is sent to a second replica as well", default=None
     )
@@ -199,6 +209,11 @@ class StageConfig:
         rest = {key: value for key, value in raw.items() if key != "delay"}
         policy = {KIND: "fixed", "delay": raw["delay"]}
         return Full({**rest, "policy": policy}, {("policy", "delay"): ("delay",)})
+
+    @property
+    def most_replicas(self) -> int:
+        """Replicas that there may be."""
+        return self.autoscale.max if self.autoscale else self.replicas
 
     def service_here(self) -> Any:
         """The service model on the device that the stage names."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from configs.model import Config
 from sim.service.base import ServiceModel
+from sim.service.of_stage import model_of_stage
 
 _NS_PER_S = 1_000_000_000
 
@@ -19,10 +20,10 @@ def capacity_hz(config: Config, mean_items: float = 1.0) -> float:
     bound_s: list[float] = []
     device_s: dict[str, float] = dict.fromkeys(config.devices, 0.0)
     for stage in config.stages:
-        model = stage.service_here().for_stage(stage.name)
+        model = model_of_stage(stage)
         least_s = least_s_per_request(model, stage.max_batch, stage.max_items, mean_items)
-        bound_s.append(least_s / stage.replicas)
-        names = stage.device * stage.replicas if len(stage.device) == 1 else stage.device
+        bound_s.append(least_s / stage.most_replicas)
+        names = stage.device * stage.most_replicas if len(stage.device) == 1 else stage.device
         for name in names:
             device_s[name] += least_s / len(names)
     for name, busy_s in device_s.items():

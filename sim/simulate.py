@@ -22,6 +22,7 @@ from sim.backends.base import Backend
 from sim.backends.choose import backend_for
 from sim.engines import Engine, EngineError
 from sim.service.base import ServiceModel
+from sim.service.of_stage import model_of_stage
 from sim.service_times import ModelTimes, ReplayTimes, ServiceTimes
 from sim.simpy_driver import SimpyDriver
 from sim.sources import ClosedSource, OpenSource, Source
@@ -74,8 +75,7 @@ def _times(config: Config, pipeline: Pipeline, replication: int) -> list[ModelTi
 
 def model_of(config: Config, stage: str) -> ServiceModel:
     """A stage's service model on its device."""
-    model: ServiceModel = config.stage(stage).service_here().for_stage(stage)
-    return model
+    return model_of_stage(config.stage(stage))
 
 
 def pipeline_for(config: Config, workload: AnyWorkload) -> Pipeline:
@@ -144,6 +144,7 @@ def replay(config: Config, log: RunLog) -> RunLog:
 def replay_pipeline(pipeline: Pipeline, log: RunLog, name: str = "") -> RunLog:
     """See :func:`replay`; exact where no replica was lost and no request dropped."""
     workload = replace(open_workload(log), arrival_ns=_entries_ns(log))
+    pipeline = _without_misses(pipeline)
     measured = {stage.name: stage.batches for stage in log.stages}
     times: list[ServiceTimes] = []
     for stage in pipeline.stages:
@@ -152,6 +153,17 @@ def replay_pipeline(pipeline: Pipeline, log: RunLog, name: str = "") -> RunLog:
     replayed = run(pipeline, times, workload, info=info)
     due = replace(replayed.requests, arrival_ns=log.requests.arrival_ns)
     return replace(replayed, requests=due)
+
+
+def _without_misses(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with misses that cost nothing: measured times have them in."""
+    stages = [
+        stage
+        if stage.locality is None
+        else replace(stage, locality=replace(stage.locality, miss_ns=0))
+        for stage in pipeline.stages
+    ]
+    return replace(pipeline, stages=tuple(stages))
 
 
 def _replayed(batches: BatchLog) -> ReplayTimes:

@@ -31,6 +31,7 @@ from sim.service.exponential import Exponential
 from sim.service.gamma import Gamma
 from sim.service.lognormal import Lognormal
 from sim.service.measured import Batches, Measured, measure
+from sim.service.padded import Padded
 from sim.service.published import PublishedTimes
 from sim.service.table import Table
 from sim.service_times import ModelTimes, ReplayTimes
@@ -91,6 +92,11 @@ def _measured() -> Measured:
 
 MEASURED = _measured()
 MODELS.append(Paced())
+MODELS += [
+    Padded(Affine(3, 2, 4, 0.3), (2, 4, 8)),
+    Padded(Empirical((1, 5, 9, 30, 0), block=3), (3,)),
+    Padded(PublishedTimes(points=PRINTED, per="item"), (1, 4)),
+]
 
 
 def same(one: RunLog, other: RunLog) -> None:

@@ -63,11 +63,11 @@ STAGE = _record(
     # its rules,
     " ask tick observe admit tick_ns"
     # its service times,
-    " form noisy paced by_items ranks_at places_n points_n pace_at pace_n mean_at"
+    " form noisy paced padded by_items ranks_at places_n points_n pace_at pace_n mean_at"
     # and where its parts lie.
     " replica_at word_at word_n predict_at downstream_at state_at state_n ints_at ints_n floats_at floats_n"
     " gate_state_at gate_state_n gate_ints_at gate_ints_n gate_floats_at gate_floats_n"
-    " child_at child_n device_at device_n entered_at link_at level_at missing_at",
+    " child_at child_n device_at device_n entered_at link_at level_at missing_at pad_at",
     "rate_hz load pipeline_load per_item_ns base_ns per_request_ns growth lowest per_score",
 )
 """A stage. ``ask``, ``tick``, ``observe`` and ``admit`` are addresses, 0 where there is none; ``gate_...`` is
@@ -152,6 +152,8 @@ class Board(NamedTuple):
     """int32 (2, requests)"""
     noise: Any
     """float64 (stages, capacity)"""
+    pads: Any
+    """int64: sizes that batches are padded to, by requests in a batch"""
     mean_ns: Any
     """float64: by requests in a batch, from 0"""
     ranks: Any

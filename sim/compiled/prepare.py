@@ -17,7 +17,7 @@ from policies.workload import ClosedWorkload, Workload
 from sim.compiled import layout
 from sim.compiled.layout import BATCH, EVENT, LEVELS, REPLICA, RUN, STAGE, Board
 from sim.compiled.rules import rules_of
-from sim.service.forms import ByMean, ByRank, ByScore, Form
+from sim.service.forms import ByMean, ByRank, ByScore, Exact, Form, PaddedForm
 from sim.service_times import Tabulated
 
 AnyWorkload = Workload | ClosedWorkload
@@ -62,6 +62,7 @@ class _Flat:
     devices: list[int] = field(default_factory=list)
     mean_ns: list[NDArray[np.float64]] = field(default_factory=list)
     ranks: list[float] = field(default_factory=list)
+    pads: list[int] = field(default_factory=list)
     links: int = 0
     levels: int = 0
     missing: int = 0
@@ -81,7 +82,7 @@ def prepare(pipeline: Pipeline, times: Sequence[Tabulated], workload: AnyWorkloa
         row = stages[k]
         _lay_stage(row, spec, pipeline, flat)
         _lay_rules(row, spec, flat)
-        _lay_times(row, times[k].form(spec.max_batch), flat)
+        _lay_form(row, times[k].form(spec.max_batch), flat)
         _lay_queue(row, k, spec, pipeline, run, n, flat)
     _lay_predictions(stages, pipeline, flat)
     run["estimates"] = bool(stages["reads_estimates"].any())
@@ -188,7 +189,15 @@ def _lay_parts(row: Any, whose: str, owner: Policy | Admission, flat: _Flat) -> 
     flat.state += state
 
 
-def _lay_times(row: Any, form: Form | None, flat: _Flat) -> None:
+def _lay_form(row: Any, form: Form | None, flat: _Flat) -> None:
+    if isinstance(form, PaddedForm):
+        row["padded"], row["pad_at"] = 1, len(flat.pads)
+        flat.pads += form.sizes
+        form = form.of
+    _lay_times(row, form, flat)
+
+
+def _lay_times(row: Any, form: Exact | None, flat: _Flat) -> None:
     if isinstance(form, ByMean):
         row["form"], row["noisy"] = layout.BY_MEAN, form.noisy
         row["mean_at"], row["per_item_ns"] = flat.means, form.per_item_ns
@@ -279,6 +288,7 @@ def _board(
         sinks_done=np.zeros(n if run["sinks"] > 1 else 0, np.int16),
         scratch=np.empty((2, n), np.int32),
         noise=np.empty((0, 0)),
+        pads=np.array(flat.pads or [0], np.int64),
         mean_ns=np.concatenate(means),
         ranks=np.array(flat.ranks, np.float64),
         predict_ns=np.array(flat.predict, np.int64),

@@ -21,6 +21,10 @@ from sim.compiled.layout import BY_MEAN, BY_RANK, BY_SCORE
 def time_ns(b: Any, k: int, batch: int, requests: int, items: int, rested_ns: int) -> int:
     """Time of a stage's batch, by its number and size."""
     st = b.stages[k]
+    if st.padded:
+        size = b.pads[st.pad_at + requests]
+        items = items * size // requests
+        requests = size
     noise = b.noise[k, batch] if st.noisy else 1.0
     if st.form == BY_MEAN:
         return int((b.mean_ns[st.mean_at + requests] + st.per_item_ns * items) * noise + 0.5)

@@ -10,6 +10,7 @@ from policies.pipeline import topological
 from sim.capacity import least_s_per_request
 from sim.planning.problem import NO_DEVICE, Allocation, Choice, Planned, Pool
 from sim.service.base import ServiceModel
+from sim.service.of_stage import model_of_stage
 
 NS_PER_MS = 1e6
 _GENEROUS = (3, 6)
@@ -18,8 +19,7 @@ _GENEROUS = (3, 6)
 
 def model_on(stage: StageConfig, device: str) -> ServiceModel:
     """A stage's service model on a device."""
-    model: ServiceModel = stage.service_on.get(device, stage.service).for_stage(stage.name)
-    return model
+    return model_of_stage(stage, device)
 
 
 def work(planned: Planned, pool: Pool, device: str) -> float:

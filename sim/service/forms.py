@@ -61,4 +61,17 @@ class Given:
     """time = int(noise): whole nanoseconds by batch number."""
 
 
-Form = ByMean | ByRank | ByScore | Given
+Exact = ByMean | ByRank | ByScore | Given
+"""Forms that take a batch as it is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PaddedForm:
+    """The time of a batch of ``sizes[requests]``, with items * sizes[requests] // requests items."""
+
+    of: Exact
+    sizes: tuple[int, ...]
+    """By requests in a batch, from 0 to the largest."""
+
+
+Form = Exact | PaddedForm
