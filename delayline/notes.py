@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from configs.model import Config
 from policies.runlog import RunLog
 from sim.arrivals.closed import Closed
 from sim.capacity import capacity_hz
+
+if TYPE_CHECKING:
+    from sim.optimum.one_stage import OneStage
 
 LATE_NS = 1_000_000
 """A request that is sent so much after its time makes a real run's figures doubtful."""
@@ -23,6 +27,8 @@ def notes(config: Config, log: RunLog) -> Iterator[str]:
         )
     if isinstance(config.workload.arrivals, Closed):
         return  # clients that wait for their answers cannot outrun the pipeline
+    if any(stage.coalesce for stage in config.stages):
+        return  # how much is computed depends on how many are alike
     offered_hz = config.workload.arrivals.mean_rate_hz()
     bound_hz = capacity_hz(config, float(log.requests.items.mean()))
     if offered_hz > bound_hz:
@@ -30,6 +36,28 @@ def notes(config: Config, log: RunLog) -> Iterator[str]:
             f"unstable: {offered_hz:,.1f} requests/s come and at most {bound_hz:,.1f}/s can be"
             " served, so the backlog grows for as long as it lasts and the figures depend on the"
             " length of the run"
+        )
+
+
+def optimum_notes(stage: OneStage) -> Iterator[str]:
+    """The same of a comparison with the optimum."""
+    config = stage.config
+    if stage.load >= 1:
+        yield (
+            f"unstable: {stage.rate_hz:,.1f} requests/s come and at most {stage.rate_hz / stage.load:,.1f}/s"
+            " can be served, so there is no steady state and no optimum; the figures are of the runs as"
+            " they are, and depend on their length"
+        )
+    elif not stage.poisson:
+        yield (
+            f"the optimum is for Poisson arrivals of the same mean rate, and {config.name} has"
+            f" {config.workload.arrivals.kind}: a policy may be better here, and the prediction is not of"
+            " these runs"
+        )
+    if stage.model.paced:
+        yield (
+            f"the optimum takes batches of {stage.stage.name} to take the same however long its replica has"
+            " rested, and this profile knows otherwise"
         )
 
 

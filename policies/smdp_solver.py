@@ -120,7 +120,7 @@ class _Process:
         sizes, kept = queue.counts.shape
         if states * max(sizes, kept) > MOST_CELLS:
             raise TooLargeError(
-                f"the decision process at {queue.load:.4%} of the capacity would need {states:,} queue"
+                f"the decision process at a load of {queue.load:.9g} would need {states:,} queue"
                 f" lengths by {max(sizes, kept):,} batch sizes or arrivals, and at most"
                 f" {MOST_CELLS:,} numbers fit; lower the rate, max_batch or the variation of service times"
             )

@@ -1,20 +1,27 @@
-"""``delayline compare``: recorded runs and configurations side by side."""
+"""``delayline compare``: recorded runs and configurations side by side, or policies beside the optimum."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from configs.units import parse_duration
 from delayline import options
-from delayline.console import print_json, progress, results
+from delayline.console import print_json, progress, results, say
+from delayline.errors import CommandError
 from delayline.gathering import gathered
+from delayline.notes import optimum_notes
 from delayline.tables import number, plain_table
 from reports import numbers
 from reports.compare import Comparison, Paired, Row
 from reports.compare import compare as lay_side_by_side
+
+if TYPE_CHECKING:
+    from delayline.optimum import Beside
+    from policies.smdp_model import Weights
 
 Sources = Annotated[
     list[Path],
@@ -26,9 +33,53 @@ Sources = Annotated[
 ]
 
 
+Optimum = Annotated[
+    bool,
+    typer.Option(
+        "--optimum", help="Measure policies of one stage against the optimum that theory knows."
+    ),
+]
+LatencyWeight = Annotated[
+    float | None,
+    typer.Option(help="With --optimum: cost of a request's latency; 1 by default.", min=0),
+]
+BusyWeight = Annotated[
+    float | None,
+    typer.Option(help="With --optimum: cost of the replica's time for it; 0 by default.", min=0),
+]
+BatchCost = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="With --optimum: cost of a batch beside, as a latency worth as much; 0ms by default.",
+    ),
+]
+ExcessWeight = Annotated[
+    float | None,
+    typer.Option(
+        help="With --optimum: cost of the excess over the objective; 0 by default.", min=0
+    ),
+]
+
+Clairvoyant = Annotated[
+    bool,
+    typer.Option(
+        "--clairvoyant",
+        help="With --optimum: what one replica could do that knew all arrivals. Takes a while.",
+    ),
+]
+
+
 def compare(
     sources: Sources,
     sets: options.Sets = None,
+    optimum: Optimum = False,
+    latency_weight: LatencyWeight = None,
+    busy_weight: BusyWeight = None,
+    batch_cost: BatchCost = None,
+    excess_weight: ExcessWeight = None,
+    clairvoyant: Clairvoyant = False,
+    replications: options.Replications = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -36,7 +87,32 @@ def compare(
 
     Configurations are simulated once each, with --set applied to all of them. Where two runs had the
     same arrivals, they are compared request by request as well.
+
+    With --optimum, configurations of one stage are simulated in several replications, beside the policy
+    that is optimal for Poisson arrivals, one replica and the weights; for several replicas beside a
+    lower bound.
     """
+    if optimum:
+        from delayline.optimum import beside_optimum
+
+        weights = weights_of(latency_weight, busy_weight, batch_cost, excess_weight)
+        with progress("simulating", len(sources) + 1, quiet=quiet) as advance:
+            beside = beside_optimum(
+                sources, sets or (), weights, replications, advance, clairvoyant=clairvoyant
+            )
+        _print_beside(beside, json=json, quiet=quiet)
+        return
+    given = {
+        "--latency-weight": latency_weight,
+        "--busy-weight": busy_weight,
+        "--batch-cost": batch_cost,
+        "--excess-weight": excess_weight,
+        "--clairvoyant": clairvoyant or None,
+        "--replications": replications,
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise CommandError(f"{option} is for --optimum; add that, or leave it out")
     with progress("reading", len(sources), quiet=quiet) as advance:
         runs = []
         for run in gathered(sources, sets or ()):
@@ -47,6 +123,43 @@ def compare(
         print_json(found.to_json())
     else:
         _print(results(), found)
+
+
+def weights_of(
+    latency: float | None, busy: float | None, batch_cost: str | None, excess: float | None
+) -> Weights:
+    """The weights that options give. Raises CommandError."""
+    from policies.smdp_model import Weights
+
+    try:
+        batch_s = parse_duration(batch_cost or "0ms") / 1e9
+    except ValueError as error:
+        raise CommandError(f"--batch-cost {error}") from None
+    try:
+        return Weights(
+            latency=1.0 if latency is None else latency,
+            busy=busy or 0.0,
+            batch_s=batch_s,
+            excess=excess or 0.0,
+        )
+    except ValueError as error:
+        raise CommandError(f"{error}; see --latency-weight and the like") from None
+
+
+def _print_beside(found: list[Beside], *, json: bool, quiet: bool) -> None:
+    from delayline.optimum_tables import beside_json, print_beside
+
+    if json:
+        print_json({"stages": [beside_json(each) for each in found]})
+    else:
+        for at, each in enumerate(found):
+            if at:
+                results().print()
+            print_beside(results(), each)
+    if not quiet:
+        for each in found:
+            for note in optimum_notes(each.stage):
+                say(f"note: {note}")
 
 
 def _print(console: Console, found: Comparison) -> None:
