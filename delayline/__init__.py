@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from configs.knob_paths import knob_value as knob_value
     from configs.knob_paths import with_knob as with_knob
     from configs.model import Config as Config
+    from delayline.exporting import export_config as export_config
     from delayline.loading import load_config as load_config
     from delayline.planned import write_plan as write_plan
     from delayline.planning import plan as plan
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from delayline.runs import read_run as read_run
     from delayline.runs import run_of as run_of
     from delayline.runs import write_run as write_run
+    from delayline.server_import import import_config as import_config
     from delayline.sweeping import sweep as sweep
     from delayline.tuned import write_tuned as write_tuned
     from delayline.tuning import tune as tune
@@ -52,6 +54,8 @@ _HOMES = {
     "capacity_hz": "sim.capacity",
     "compare": "reports.compare",
     "dump_config": "configs.dump",
+    "export_config": "delayline.exporting",
+    "import_config": "delayline.server_import",
     "knob_value": "configs.knob_paths",
     "load_config": "delayline.loading",
     "measure": "reports.metrics",

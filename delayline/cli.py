@@ -16,7 +16,9 @@ import typer
 from delayline.commands.compare import compare
 from delayline.commands.demo import demo
 from delayline.commands.explain import explain
+from delayline.commands.export import export
 from delayline.commands.import_profile import import_profile
+from delayline.commands.import_server import import_server
 from delayline.commands.plan import plan
 from delayline.commands.profile import profile
 from delayline.commands.report import report
@@ -53,9 +55,11 @@ for _command in (
     compare,
     explain,
     report,
+    export,
     schema,
 ):
     app.command()(_command)
+app.command("import")(import_server)
 
 
 def _print_version(asked: bool) -> None:

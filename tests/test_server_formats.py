@@ -1,0 +1,330 @@
+"""Formats of real servers: round trips, the servers' own checks and bounds, and what is listed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tritonclient.grpc import model_config_pb2
+
+import delayline.loading  # noqa: F401  (makes every kind known)
+from configs.kinds import kinds
+from configs.load import parse_config
+from configs.model import Config, DeviceConfig, StageConfig, WorkloadConfig
+from configs.servers.base import Fate
+from configs.servers.ray_serve import ray_schema
+from configs.servers.registry import FORMATS
+from configs.yaml_text import parse_yaml
+from delayline.exporting import Deployment, export_config, write_deployment
+from delayline.server_import import import_config
+from policies.contract import Policy
+from policies.fixed import Fixed
+from policies.immediate import Immediate
+from policies.mosec import Mosec
+from policies.pipeline import Discipline
+from policies.ray_serve import RayServe
+from policies.triton import Triton
+from sim.arrivals.poisson import Poisson
+from sim.service.deterministic import Deterministic
+from tests.config_strategies import kind, node
+
+MS, US = 1_000_000, 1_000
+UNITS_NS = {"triton": US, "tf_serving": US, "torchserve": MS, "mosec": MS, "bentoml": MS}
+"""What a server's times are whole numbers of, where that is not the nanosecond."""
+SERVERS = sorted(FORMATS)
+
+
+def stage(name: str = "rank", **keys: Any) -> StageConfig:
+    """A stage that takes 1 ms."""
+    return StageConfig(
+        **{"name": name, "policy": Immediate(), "service": Deterministic(MS), **keys}
+    )
+
+
+def pipeline(*stages: StageConfig, **keys: Any) -> Config:
+    """A configuration of these stages."""
+    workload = WorkloadConfig(arrivals=Poisson(100.0), requests=1000)
+    return Config(**{"name": "shop", "workload": workload, "stages": stages, **keys})
+
+
+def again(deployment: Deployment, server: str, order: tuple[str, ...] = ()) -> Config:
+    """What an export is when it is imported, given the service times."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made) / "server"
+        for path, text in deployment.exported.files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+        names = [each.name for each in deployment.config.stages]
+        found = import_config(
+            folder,
+            server=server,
+            services=dict.fromkeys(names, "1ms"),
+            order=order,
+            out=Path(made) / "imported.yaml",
+        )
+        return parse_config(found.mapping)
+
+
+def remarks(config: Config, server: str, fate: Fate) -> dict[str, str]:
+    """What an export remarks, by place."""
+    found: dict[str, str] = {}
+    for each in export_config(config, server).remarks:
+        if each.fate is fate:
+            found[each.where] = f"{found.get(each.where, '')} {each.text}".strip()
+    return found
+
+
+# Round trips
+
+
+@st.composite
+def _configs(
+    draw: st.DrawFn, policies: st.SearchStrategy[Any], most: int = 3, *, graphs: bool = False
+) -> Config:
+    names = draw(st.permutations(["recall", "rank", "rerank"]))[: draw(st.integers(1, most))]
+    levels: tuple[float, ...] = draw(st.sampled_from([(), (1.0,), (1.0, 1.0, 1.0)]))
+    disciplines = [Discipline.FIFO, *([Discipline.PRIORITY] if levels else [])]
+    expire = draw(st.booleans())
+    stages = []
+    for i, name in enumerate(names):
+        max_batch = draw(st.integers(1, 96))
+        policy: Policy = draw(policies)
+        try:
+            policy.check(max_batch)
+        except ValueError:
+            policy = Immediate()
+        replicas = draw(st.integers(1, 3))
+        on = st.sampled_from(
+            [(), ("gpu0",), ("gpu1",) * replicas, ("gpu0", "gpu1", "gpu0")[:replicas]]
+        )
+        stages.append(
+            stage(
+                name,
+                policy=policy,
+                max_batch=max_batch,
+                replicas=replicas,
+                device=draw(on),
+                queue_bound=draw(st.none() | st.integers(1, 10**9)),
+                discipline=draw(st.sampled_from(disciplines)),
+                after=tuple(draw(_some(names[:i]))) if graphs else None,
+            )
+        )
+    workload = WorkloadConfig(
+        arrivals=Poisson(100.0),
+        requests=1000,
+        priorities=levels,
+        expire=expire,
+        deadline_ns=draw(st.integers(60 * 10**9, 10**12)) if expire else None,
+    )
+    devices = {f"gpu{i}": DeviceConfig(cuda=i, slots=8) for i in range(2)}
+    name = draw(st.sampled_from(["shop", "recall", "a b/c", "2.0"]))
+    return pipeline(*stages, workload=workload, devices=devices, name=name)
+
+
+def _some(names: Sequence[str]) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(names), unique=True) if names else st.just([])
+
+
+def _with_times(policy: Any, unit_ns: int = 1) -> Any:
+    """``policy`` with times that are whole units, and below 20 s."""
+    most = 20_000 * MS // unit_ns
+    times = {
+        each.name: max(1, getattr(policy, each.name) // unit_ns % most) * unit_ns
+        for each in fields(policy)
+        if each.name.endswith("_ns")
+    }
+    return replace(policy, **times)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@settings(max_examples=15)
+@given(data=st.data())
+def test_what_is_exported_imports_and_exports_to_the_same_files(
+    server: str, data: st.DataObject
+) -> None:
+    policies = kind("policy").map(_with_times)
+    config = data.draw(_configs(policies, graphs=server == "triton"))
+    first = export_config(config, server)
+    found = again(first, server, tuple(each.name for each in config.stages))
+    second = export_config(found, server)
+    assert second.exported.files == first.exported.files
+    assert second.exported.folders == first.exported.folders
+    if server == "triton" and len(config.stages) > 1:
+        edges = {name: set(parents) for name, parents in config.parents().items()}
+        assert {name: set(parents) for name, parents in found.parents().items()} == edges
+
+
+def _own(server: str) -> st.SearchStrategy[Any]:
+    """The server's own policy, with knobs that its format can say."""
+
+    def said(policy: Any) -> Any:
+        if isinstance(policy, RayServe):  # the others are no settings, but the user's code
+            policy = RayServe(policy.batch_wait_timeout_ns)
+        return _with_times(policy, UNITS_NS.get(server, 1))
+
+    return node(kinds("policy")[server]).map(said)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@settings(max_examples=12)
+@given(data=st.data())
+def test_a_servers_own_policy_comes_back_with_all_its_knobs(
+    server: str, data: st.DataObject
+) -> None:
+    config = data.draw(_configs(_own(server), most=1))
+    (before,) = config.stages
+    config = replace(config, workload=replace(config.workload, expire=False, deadline_ns=None))
+    (after,) = again(export_config(config, server), server).stages
+    if isinstance(before.policy, Mosec):  # its wait is not looked at where there is a max_wait_time
+        waits_ns = before.policy.max_wait_time_ns if before.max_batch > 1 else 0
+        assert after.policy == Mosec(max_wait_time_ns=waits_ns)
+    elif not isinstance(before.policy, Immediate):
+        assert after.policy == before.policy
+    assert (after.name, after.max_batch, after.replicas) == (
+        before.name,
+        before.max_batch,
+        before.replicas,
+    )
+    if server in ("triton", "ray_serve", "torchserve", "mosec"):
+        assert after.queue_bound == before.queue_bound
+    if server == "triton":
+        assert after.discipline == before.discipline
+
+
+def test_waits_of_mosec_that_its_command_line_sets_come_back() -> None:
+    config = pipeline(stage(policy=Mosec(wait_ns=0)))
+    assert again(export_config(config, "mosec"), "mosec").stages[0].policy == Mosec(wait_ns=0)
+    config = pipeline(stage(policy=Mosec(wait_ns=4 * MS)))
+    back = again(export_config(config, "mosec"), "mosec").stages[0].policy
+    assert back == Mosec(max_wait_time_ns=4 * MS)
+
+
+# The servers' own messages and schemas
+
+
+def test_tritons_files_are_of_tritons_own_messages() -> None:
+    config = pipeline(
+        stage("recall", max_batch=8),
+        stage(
+            "rank",
+            policy=Triton(3 * MS, (4, 8), 20 * MS),
+            max_batch=16,
+            replicas=2,
+            device=("gpu0", "gpu1"),
+            queue_bound=100,
+        ),
+        devices={"gpu0": DeviceConfig(cuda=0), "gpu1": DeviceConfig(cuda=3)},
+    )
+    files = export_config(config, "triton").exported.files
+    assert set(files) == {"recall/config.pbtxt", "rank/config.pbtxt", "shop/config.pbtxt"}
+    rank = text_format.Parse(files["rank/config.pbtxt"], model_config_pb2.ModelConfig())
+    assert rank.max_batch_size == 16
+    assert list(rank.dynamic_batching.preferred_batch_size) == [4, 8]
+    assert rank.dynamic_batching.max_queue_delay_microseconds == 3000
+    queue = rank.dynamic_batching.default_queue_policy
+    assert (queue.max_queue_size, queue.default_timeout_microseconds) == (100, 20_000)
+    assert queue.timeout_action == model_config_pb2.ModelQueuePolicy.REJECT
+    assert [(list(g.gpus), g.count) for g in rank.instance_group] == [([0], 1), ([3], 1)]
+    whole = text_format.Parse(files["shop/config.pbtxt"], model_config_pb2.ModelConfig())
+    # Triton refuses an ensemble that allows more than one of its models does.
+    assert (whole.platform, whole.max_batch_size) == ("ensemble", 8)
+    steps = whole.ensemble_scheduling.step
+    assert [each.model_name for each in steps] == ["recall", "rank"]
+    assert dict(steps[1].input_map) == {"INPUT": steps[0].output_map["OUTPUT"]}
+    assert steps[1].output_map["OUTPUT"] == whole.output[0].name
+
+
+def test_rays_file_is_of_rays_own_schema() -> None:
+    config = pipeline(stage("recall"), stage("rank", replicas=3, max_batch=16, queue_bound=50))
+    text = export_config(config, "ray_serve").exported.files["serve_config.yaml"]
+    (application,) = ray_schema().model_validate(parse_yaml(text, "")).applications
+    assert application.name == "shop"
+    recall, rank = application.deployments
+    assert (recall.num_replicas, rank.num_replicas, rank.max_queued_requests) == (1, 3, 50)
+    # A batch can be no larger than what Serve lets a replica hold.
+    assert rank.max_ongoing_requests >= rank.user_config["max_batch_size"] == 16
+
+
+def test_bentomls_file_is_of_bentomls_own_schema() -> None:
+    v2 = pytest.importorskip("bentoml._internal.configuration.v2")
+    config = pipeline(stage("recall", max_batch=1), stage("rank", max_batch=16))
+    text = export_config(config, "bentoml").exported.files["bentoml_configuration.yaml"]
+    v2.SCHEMA.validate(parse_yaml(text, ""))
+
+
+# What is translated to the nearest
+
+
+def test_a_fixed_hold_for_a_size_sends_all_that_wait_in_triton_too() -> None:
+    policy = Fixed(delay_ns=3 * MS, size=6)
+    deployment = export_config(pipeline(stage(policy=policy, max_batch=8)), "triton")
+    assert again(deployment, "triton").stages[0].policy == Triton(3 * MS, (6, 7, 8))
+    assert "stages.rank.policy" not in remarks(deployment.config, "triton", Fate.NEARLY)
+
+
+def test_a_hold_that_no_unit_can_say_is_rounded_and_never_to_none() -> None:
+    config = pipeline(stage(policy=Fixed(delay_ns=100 * US)))
+    exported = export_config(config, "torchserve").exported
+    assert exported.settings["rank"]["maxBatchDelay"] == 1
+    told = remarks(config, "torchserve", Fate.NEARLY)["stages.rank.policy"]
+    assert "100us is written as 1ms: TorchServe counts in units of 1ms" in told
+    assert "the wait counts from the moment a free worker takes the first request there" in told
+
+
+def test_no_wait_is_none_in_servers_whose_zero_means_something_else() -> None:
+    config = pipeline(stage(policy=Immediate()))
+    assert "arguments:\n  wait: 0\n" in export_config(config, "mosec").exported.files["mosec.yaml"]
+    assert export_config(config, "torchserve").exported.settings["rank"]["maxBatchDelay"] == 1
+    told = remarks(config, "torchserve", Fate.NEARLY)["stages.rank.policy"]
+    assert "without one, TorchServe batches two jobs at most" in told
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_policy_that_no_server_has_is_named(server: str) -> None:
+    policy = kinds("policy")["load_adaptive"]()
+    told = remarks(pipeline(stage(policy=policy)), server, Fate.NEARLY)["stages.rank.policy"]
+    assert "the delay does not follow the load" in told or "nothing of `load_adaptive`" in told
+
+
+# What is left out
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_everything_that_a_format_does_not_say_is_listed(server: str) -> None:
+    text = """
+    name: shop
+    seed: 4
+    workload: {arrivals: 5/s, requests: 10, items: 3, deadline: 1s}
+    objective: {latency: 20ms}
+    devices: {gpu: {slots: 2}}
+    stages:
+      - {name: recall, max_items: 9, keep: 5, discipline: edf}
+      - {name: rank, device: gpu, service_on: {gpu: 1ms}}
+    """
+    config = parse_config(parse_yaml(text, ""))
+    told = remarks(config, server, Fate.LEFT_OUT)
+    for where in (
+        *("workload.arrivals", "workload.items", "workload.deadline", "objective"),
+        *("devices.gpu.slots", "stages.recall.max_items", "stages.recall.keep"),
+        *("stages.recall.discipline", "stages.rank.device", "stages.rank.service_on"),
+    ):
+        assert where in told, where
+    assert any("seed" in where for where in told)
+    if server not in ("triton", "mosec"):
+        assert told["stages"].startswith("their order (recall before rank)")
+
+
+# Every registered format
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_format_finds_its_own_files_and_no_other_does(server: str, tmp_path: Path) -> None:
+    write_deployment(tmp_path, export_config(pipeline(stage(), stage("last")), server))
+    assert [name for name, each in FORMATS.items() if each.found(tmp_path)] == [server]
