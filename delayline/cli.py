@@ -19,6 +19,7 @@ from delayline.commands.explain import explain
 from delayline.commands.export import export
 from delayline.commands.import_profile import import_profile
 from delayline.commands.import_server import import_server
+from delayline.commands.map import regime_map
 from delayline.commands.plan import plan
 from delayline.commands.profile import profile
 from delayline.commands.report import report
@@ -59,6 +60,7 @@ for _command in (
     schema,
 ):
     app.command()(_command)
+app.command("map")(regime_map)
 app.command("import")(import_server)
 
 

@@ -35,11 +35,11 @@ def _judged(config: Config, log: RunLog, *, pays: bool) -> Figures:
     return Figures(
         latency_ms=reached_ms(run),
         unanswered=1 - completed / len(log.requests),
-        cost=paid(config) if pays else _busy_s_per_1000(log, run.warmup_ns),
+        cost=paid(config) if pays else busy_s_per_1000(log, run.warmup_ns),
     )
 
 
-def _busy_s_per_1000(log: RunLog, warmup_ns: int) -> float:
+def busy_s_per_1000(log: RunLog, warmup_ns: int) -> float:
     """As ``cost.busy_seconds_per_1000`` has it; where nothing was answered, of one answer."""
     answered = log.requests.outcome == Outcome.COMPLETED
     if warmup_ns:

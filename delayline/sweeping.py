@@ -68,13 +68,10 @@ class Sweep:
 
     def description(self) -> Description:
         """All that its rows depend on but for settings and replications, JSON-able."""
-        same = replace(self.config, tune={}, replications=1)
         found = {
             "format": "delayline-sweep/1",
-            "version": metadata.version("delayline"),
             "knobs": self.columns.knobs,
-            "config": plain_config(same),
-            "files": {str(path): _digest(path) for path in _files(same)},
+            **identity(replace(self.config, tune={}, replications=1)),
         }
         described: Description = json.loads(json.dumps(found))
         return described
@@ -242,6 +239,18 @@ def _check_wanted(out: Path, known: Mapping[Key, Row], wanted: Mapping[Key, Task
             f"{out} or its journal holds {others:,} runs that this sweep does not ask for; ask for"
             " them too, give another --out, or move it away"
         )
+
+
+def identity(config: Config) -> dict[str, object]:
+    """What the runs of a configuration depend on, JSON-able: itself, the files that it names, the version.
+
+    Raises ConfigError for a file that cannot be read.
+    """
+    return {
+        "version": metadata.version("delayline"),
+        "config": plain_config(config),
+        "files": {str(path): _digest(path) for path in _files(config)},
+    }
 
 
 def _files(value: object) -> Iterator[Path]:

@@ -45,10 +45,10 @@ def reached_ms(run: Run) -> float:
         raise ValueError(
             f"{run.name} has no objective; give it one: `objective: {{latency: 50ms}}`"
         )
-    waits_ns = _waits_ns(run.log, run.warmup_ns)
-    if not len(waits_ns):
+    found_ns = waits_ns(run.log, run.warmup_ns)
+    if not len(found_ns):
         return math.inf
-    found = percentile(waits_ns, run.objective.percentile)
+    found = percentile(found_ns, run.objective.percentile)
     return math.inf if found == NEVER_NS else found / NS_PER_MS
 
 
@@ -59,7 +59,10 @@ def attainment(objective: Objective, reached: Sequence[float]) -> Attainment:
     return Attainment(objective, over_replications(reached))
 
 
-def _waits_ns(log: RunLog, warmup_ns: int) -> Int64:
+def waits_ns(log: RunLog, warmup_ns: int) -> Int64:
+    """Latencies of the requests that arrived at or after the cut and have ended, ``NEVER_NS`` for those
+    without an answer.
+    """
     requests = log.requests
     took_ns: Int64 = requests.ended_ns - requests.arrival_ns
     completed = requests.outcome == Outcome.COMPLETED

@@ -141,8 +141,13 @@ def _latencies(found: Distribution) -> Row:
 
 def table_of(columns: Columns, rows: Sequence[Row], description: Description) -> pa.Table:
     """The rows as a table that says what it is of."""
-    schema = columns.schema().with_metadata({_KEY: json.dumps(description).encode()})
+    schema = described(columns.schema(), description)
     return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+def described(schema: pa.Schema, description: Description) -> pa.Schema:
+    """The schema of a table that says what it is of, as :func:`read` finds it."""
+    return schema.with_metadata({_KEY: json.dumps(description).encode()})
 
 
 def write(path: Path, table: pa.Table) -> None:
