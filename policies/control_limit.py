@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
@@ -10,9 +9,9 @@ from typing import ClassVar
 from policies.contract import Answer, Reads, State, View
 from policies.fixed import held_until
 from policies.knobs import knob
+from policies.limits import paid_by_limit
 from policies.place import Place
 from policies.smdp_model import BatchQueue, Weights
-from policies.smdp_solver import evaluate
 from policies.weighed import Weighed, hold_ends_ns, patience_ns
 
 
@@ -59,18 +58,6 @@ class ControlLimit(Weighed):
 
 @lru_cache(maxsize=64)
 def best_limit(queue: BatchQueue, weights: Weights) -> int:
-    """The limit that pays least. Raises ValueError where no limit has a steady state."""
-    found = dict(paid_by_limit(queue, weights))
-    return min(found, key=lambda limit: (found[limit], limit))
-
-
-def paid_by_limit(queue: BatchQueue, weights: Weights) -> Iterator[tuple[int, float]]:
-    """Each limit and what a request costs with it, in seconds. Raises as :func:`evaluate` does."""
-    for limit in range(1, queue.max_batch + 1):
-        table = limit_table(limit, queue.max_batch)
-        yield limit, weights.paid_s(evaluate(queue, table, weights.objective_s))
-
-
-def limit_table(limit: int, max_batch: int) -> tuple[int, ...]:
-    """How many to send by the queue's length, 0 for waiting."""
-    return tuple(n if n >= limit else 0 for n in range(max_batch + 1))
+    """The limit that pays least, the lower of two alike. Raises ValueError as :func:`paid_by_limit` does."""
+    paid_s = paid_by_limit(queue, weights)
+    return 1 + int((paid_s > paid_s.min() * (1 + 1e-12)).argmin())

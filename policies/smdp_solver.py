@@ -66,12 +66,12 @@ class Optimum:
 def solve(queue: BatchQueue, weights: Weights) -> Optimum:
     """The optimum. Raises UnstableError, and TooLargeError where too many states are needed."""
     check_stable(queue)
-    states = _first_states(queue)
+    states = first_states(queue)
     while True:
-        found = _solve(_Process(queue, weights, states))
+        found = _solve(Process(queue, weights, states))
         if found.overflow <= OVERFLOW:
             return found
-        states = _more(states, found.overflow)
+        states = more_states(states, found.overflow)
 
 
 def evaluate(queue: BatchQueue, table: Sequence[int], objective_s: float = 0.0) -> Figures:
@@ -84,16 +84,16 @@ def evaluate(queue: BatchQueue, table: Sequence[int], objective_s: float = 0.0) 
             f"no steady state: {queue.rate_hz:,.1f} requests/s come and batches of {last} serve"
             f" {last / queue.mean_s[last]:,.1f}/s"
         )
-    states = max(_first_states(queue), 2 * len(table))
+    states = max(first_states(queue), 2 * len(table))
     while True:
-        process = _Process(queue, Weights(1.0, objective_s=objective_s), states)
-        chain = _Chain(process, process.actions_of(table))
+        process = Process(queue, Weights(1.0, objective_s=objective_s), states)
+        chain = Chain(process, process.actions_of(table))
         if chain.overflow <= OVERFLOW:
             return chain.figures()
-        states = _more(states, chain.overflow)
+        states = more_states(states, chain.overflow)
 
 
-def _first_states(queue: BatchQueue) -> int:
+def first_states(queue: BatchQueue) -> int:
     """How many states to begin with: as the tail needs in heavy traffic, where a queue that loses b (1 -
     load) requests a batch, in batches of the size b that suits it best, and gains them with variance v,
     is longer than n with a chance of exp(-2 b (1 - load) n / v).
@@ -106,14 +106,14 @@ def _first_states(queue: BatchQueue) -> int:
     return 4 * queue.max_batch + int(kept) + int(tail)
 
 
-def _more(states: int, overflow: float) -> int:
+def more_states(states: int, overflow: float) -> int:
     """How many states to try next: as a geometric tail would need, where there is one to be seen."""
     if overflow > 1e-3:
         return 8 * states
     return max(int(1.1 * states * np.log(OVERFLOW) / np.log(overflow)), states + states // 4)
 
 
-class _Process:
+class Process:
     """Costs and durations for queues of 0 to ``states``, and expectations over what comes next."""
 
     def __init__(self, queue: BatchQueue, weights: Weights, states: int) -> None:
@@ -185,23 +185,23 @@ class _Process:
         return found
 
 
-class _Chain:
+class Chain:
     """A policy's linear equations, (I - P) V + g t = c with V[0] = 0, as one sparse matrix."""
 
-    def __init__(self, process: _Process, actions: Int64) -> None:
+    def __init__(self, process: Process, actions: Int64) -> None:
         self.process, self.actions = process, actions
         self.n = np.arange(process.states + 1)
         self.duration_s = process.duration_s[actions]
-        self._factors: Any = self._factorised()
+        self.factors: Any = self._factorised()
         one = np.zeros(process.states + 2)
         one[-1] = 1.0
-        self.rates_hz = self._factors.solve(one, "T")[:-1]
+        self.rates_hz = self.factors.solve(one, "T")[:-1]
         """How often each state is decided in, a second."""
         self.overflow = float(self.rates_hz[-1] / self.rates_hz.sum())
 
     def values(self) -> tuple[Float64, float]:
         """The relative values (N + 1,) and the cost a second."""
-        found = self._factors.solve(np.append(self.process.cost[self.actions, self.n], 0.0))
+        found = self.factors.solve(np.append(self.process.cost[self.actions, self.n], 0.0))
         return found[:-1], float(found[-1])
 
     def figures(self) -> Figures:
@@ -242,11 +242,11 @@ class _Chain:
         return splu(matrix, permc_spec="NATURAL")
 
 
-def _solve(process: _Process) -> Optimum:
+def _solve(process: Process) -> Optimum:
     b = process.queue.max_batch
     actions = np.minimum(np.arange(process.states + 1), b)
     for step in range(1, MOST_STEPS + 1):
-        chain = _Chain(process, actions)
+        chain = Chain(process, actions)
         values, cost = chain.values()
         slope = process.cost + process.after(values) - values
         slope /= process.duration_s[:, None]
@@ -261,7 +261,7 @@ def _solve(process: _Process) -> Optimum:
     raise ArithmeticError(f"relative value iteration did not end in {MOST_STEPS} steps")
 
 
-def _optimum(chain: _Chain, least: float, steps: int) -> Optimum:
+def _optimum(chain: Chain, least: float, steps: int) -> Optimum:
     process = chain.process
     figures = chain.figures()
     return Optimum(

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import queueing
-from policies.control_limit import best_limit, limit_table, paid_by_limit
+from policies.control_limit import best_limit
+from policies.limits import limit_table, paid_by_limit
 from policies.smdp_model import (
     BatchQueue,
     Float64,
@@ -205,8 +206,9 @@ def test_the_optimum_is_a_control_limit_where_size_costs_no_time(
     queue = gamma_queue(load * cap, np.ones(cap + 1), cv)
     paid = Weights(batch_s=batch_s)
     found = solve(queue, paid)
-    tried = dict(paid_by_limit(queue, paid))
+    tried = {q: paid.paid_s(evaluate(queue, limit_table(q, cap))) for q in range(1, cap + 1)}
     assert found.paid_s == pytest.approx(min(tried.values()), rel=1e-8)
+    assert paid_by_limit(queue, paid) == pytest.approx(list(tried.values()), rel=1e-7)
     limit = next(n for n, sent in enumerate(found.table) if sent)
     assert all(sent == (min(n, cap) if n >= limit else 0) for n, sent in enumerate(found.table))
     assert tried[limit] == pytest.approx(tried[best_limit(queue, paid)], rel=1e-8)
