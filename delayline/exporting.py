@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
 from configs.atomic import write_text
 from configs.errors import nearest
 from configs.model import Config
-from configs.servers.base import Exported, Fate, Remark, ServerFormat
+from configs.servers.base import Exported, Fate, Remark, ServerFormat, nearly
+from configs.servers.holds import batching_of
 from configs.servers.left_out import all_left_out
 from configs.servers.registry import FORMATS
 from delayline.errors import CommandError
+from policies.contract import Policy
+from sim.simulate import pipeline_for, workload_of
 
 NOTES = "NOT_EXPORTED.md"
 """The file that lists what an export does not say."""
+_REQUESTS = 1000
+"""How many requests tell the mean size, which policies are fitted by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,34 @@ def export_config(config: Config, to: str) -> Deployment:
     MissingLibraryError where the format needs a library that is not there.
     """
     found = server_format(to)
-    exported = found.write(config)
-    return Deployment(
-        config,
-        found,
-        exported,
-        ordered((*exported.remarks, *all_left_out(config, exported.said))),
-    )
+    fitted, caps = _with_caps(_fitted(config))
+    exported = found.write(fitted)
+    remarks = (*caps, *exported.remarks, *all_left_out(config, exported.said))
+    return Deployment(config, found, exported, ordered(remarks))
+
+
+def _fitted(config: Config) -> Config:
+    """With policies fitted to their places, as a run has them, where some are: a best limit is found."""
+    if all(type(stage.policy).planned is Policy.planned for stage in config.stages):
+        return config
+    few = min(config.workload.requests or _REQUESTS, _REQUESTS)
+    workload = workload_of(replace(config, workload=replace(config.workload, requests=few)))
+    policies = {stage.name: stage.policy for stage in pipeline_for(config, workload).stages}
+    stages = tuple(replace(stage, policy=policies[stage.name]) for stage in config.stages)
+    return replace(config, stages=stages)
+
+
+def _with_caps(config: Config) -> tuple[Config, list[Remark]]:
+    """With the largest batch that a policy ever sends as its stage's ``max_batch``."""
+    stages, remarks = [], []
+    for stage in config.stages:
+        cap = batching_of(stage.policy, stage.max_batch).cap
+        if cap is not None and cap < stage.max_batch:
+            text = f"{cap}, the most that `{stage.policy.kind}` sends, not {stage.max_batch}"
+            remarks.append(nearly(f"stages.{stage.name}.max_batch", text))
+            stage = replace(stage, max_batch=cap)
+        stages.append(stage)
+    return replace(config, stages=tuple(stages)), remarks
 
 
 def ordered(remarks: Sequence[Remark]) -> tuple[Remark, ...]:
@@ -61,17 +87,17 @@ def ordered(remarks: Sequence[Remark]) -> tuple[Remark, ...]:
     return tuple(sorted(dict.fromkeys(remarks), key=lambda remark: fates.index(remark.fate)))
 
 
-def write_deployment(out: Path, deployment: Deployment, *, replace: bool = False) -> list[Path]:
+def write_deployment(out: Path, deployment: Deployment, *, overwrite: bool = False) -> list[Path]:
     """Write the files into the folder ``out`` and return their paths, the notes last.
 
     Files of other names stay as they are. Raises CommandError where a file of the same name but other
-    text is there already, unless ``replace`` is set; nothing is written then.
+    text is there already, unless ``overwrite`` is set; nothing is written then.
     """
     texts = {**deployment.exported.files, NOTES: notes_text(deployment)}
     paths = {out / name: text for name, text in texts.items()}
     if out.exists() and not out.is_dir():
         raise CommandError(f"--out {out} is a file; give a folder")
-    if not replace:
+    if not overwrite:
         for path, text in paths.items():
             if path.name != NOTES and path.exists() and path.read_text("utf-8") != text:
                 raise CommandError(

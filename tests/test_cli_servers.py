@@ -153,7 +153,8 @@ def test_a_missing_library_is_named(
         (["import", "both/mosec.yaml", "--out", "both/mosec.yaml"], "is the server's own file"),
         (["import", "both", "--from", "mosec", "--config", "one.yaml"],
          "--config has no stage `rank`; stages: recall"),
-        (["export", "shop.yaml", "--to", "tritn", "--out", "x"], "'tritn' is not one of 'triton'"),
+        (["export", "shop.yaml", "--to", "tritn", "--out", "x"],
+         "there is no server `tritn`; did you mean `triton`?"),
         (["export", "shop.yaml", "--to", "triton", "--out", "shop.yaml"], "--out shop.yaml is a file"),
     ],
 )  # fmt: skip

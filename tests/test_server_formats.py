@@ -25,15 +25,17 @@ from configs.yaml_text import parse_yaml
 from delayline.exporting import Deployment, export_config, write_deployment
 from delayline.server_import import import_config
 from policies.contract import Policy
+from policies.control_limit import ControlLimit
 from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.mosec import Mosec
+from policies.nexus import Nexus
 from policies.pipeline import Discipline
 from policies.ray_serve import RayServe
 from policies.triton import Triton
 from sim.arrivals.poisson import Poisson
 from sim.service.deterministic import Deterministic
-from tests.config_strategies import kind, node
+from tests.config_strategies import node
 
 MS, US = 1_000_000, 1_000
 UNITS_NS = {"triton": US, "tf_serving": US, "torchserve": MS, "mosec": MS, "bentoml": MS}
@@ -109,6 +111,7 @@ def _configs(
                 name,
                 policy=policy,
                 max_batch=max_batch,
+                pad_to=draw(st.sampled_from([(), (max_batch,), (1, max_batch + 1)])),
                 replicas=replicas,
                 device=draw(on),
                 queue_bound=draw(st.none() | st.integers(1, 10**9)),
@@ -149,7 +152,9 @@ def _with_times(policy: Any, unit_ns: int = 1) -> Any:
 def test_what_is_exported_imports_and_exports_to_the_same_files(
     server: str, data: st.DataObject
 ) -> None:
-    policies = kind("policy").map(_with_times)
+    names = sorted(set(kinds("policy")) - {"control_limit", "smdp"})  # those are optimised first
+    policies = st.sampled_from(names).flatmap(lambda name: node(kinds("policy")[name]))
+    policies = policies.map(_with_times)
     config = data.draw(_configs(policies, graphs=server == "triton"))
     first = export_config(config, server)
     found = again(first, server, tuple(each.name for each in config.stages))
@@ -284,6 +289,31 @@ def test_no_wait_is_none_in_servers_whose_zero_means_something_else() -> None:
     assert export_config(config, "torchserve").exported.settings["rank"]["maxBatchDelay"] == 1
     told = remarks(config, "torchserve", Fate.NEARLY)["stages.rank.policy"]
     assert "without one, TorchServe batches two jobs at most" in told
+
+
+def test_a_policy_is_fitted_to_its_place_first() -> None:
+    policy = ControlLimit(rate_hz=100.0, batch_cost_ns=40 * MS, delay_ns=500 * MS)
+    rank = stage(policy=policy, max_batch=4)
+    settings = export_config(pipeline(rank), "triton").exported.settings["rank"]
+    # The best limit is found; from there on every size goes at once.
+    assert settings["preferred_batch_size"] == [3, 4]
+    assert settings["max_queue_delay_microseconds"] == 500_000
+
+
+def test_the_most_that_a_policy_sends_is_the_servers_maximum() -> None:
+    config = pipeline(stage(policy=Nexus(batch=6, latency_ns=20 * MS), max_batch=16))
+    assert export_config(config, "triton").exported.settings["rank"]["max_batch_size"] == 6
+    told = remarks(config, "triton", Fate.NEARLY)
+    assert told["stages.rank.max_batch"] == "6, the most that `nexus` sends, not 16"
+    assert told["stages.rank.policy"] == "requests that cannot be in time are not dropped"
+
+
+def test_sizes_that_batches_are_padded_to_end_with_the_servers_maximum() -> None:
+    config = pipeline(stage(max_batch=10, pad_to=(4, 8, 16)))
+    text = export_config(config, "tf_serving").exported.files["rank/batching_parameters.txt"]
+    assert text.endswith("".join(f"allowed_batch_sizes: {size}\n" for size in (4, 8, 10)))
+    assert "not 16" in remarks(config, "tf_serving", Fate.NEARLY)["stages.rank.pad_to"]
+    assert "[4, 8, 16]" in remarks(config, "triton", Fate.LEFT_OUT)["stages.rank.pad_to"]
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -13,19 +13,27 @@ from enum import Enum
 from configs.units import format_duration
 from policies.bentoml import BentoMl
 from policies.clipper import Clipper
+from policies.clockwork import Clockwork
 from policies.contract import Policy
+from policies.control_limit import ControlLimit
 from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.litserve import LitServe
 from policies.load_adaptive import LoadAdaptive
 from policies.mosec import Mosec
+from policies.nexus import Nexus
 from policies.ray_serve import RayServe
+from policies.symphony import Symphony
 from policies.tf_serving import TfServing
 from policies.torchserve import TorchServe
 from policies.triton import Triton
+from policies.weighed import LONGEST_HOLD_NS
 
 MOST_SIZES = 64
 """Longest list of sizes that a hold for a size is written out as."""
+
+
+_NOT_DROPPED = "requests that cannot be in time are not dropped"
 
 
 class Since(Enum):
@@ -45,6 +53,8 @@ class Batching:
     wait_ns: int = 0
     since: Since = Since.ENTRY
     sizes: tuple[int, ...] = ()
+    cap: int | None = None
+    """Most requests that it sends, where that is less than the stage's max_batch."""
     timeout_ns: int = 0
     """Time in the queue beyond which a request is rejected; 0 for none."""
     lost: tuple[str, ...] = ()
@@ -122,6 +132,16 @@ def batching_of(policy: Policy, max_batch: int) -> Batching:
             first = format_duration(policy.initial_ns)
             lost = (f"the delay does not follow the load; {first}, its first, is written",)
             return _sized(policy.initial_ns, policy.size, max_batch, lost)
+        case ControlLimit():
+            wait_ns = policy.delay_ns or LONGEST_HOLD_NS
+            return _sized(wait_ns, max(policy.limit, 1), max_batch)
+        case Nexus():
+            return Batching(cap=policy.batch or None, lost=(_NOT_DROPPED,))
+        case Clockwork():
+            late = "the largest size goes, whether it is in time or not"
+            return Batching(sizes=policy.sizes, lost=(_NOT_DROPPED, late))
+        case Symphony():
+            return Batching(lost=(_NOT_DROPPED, "nothing waits for as long as its deadline allows"))
         case Clipper():
             lost = (
                 f"the cap does not adapt to the time of batches; max_batch, {max_batch}, holds",
@@ -134,6 +154,8 @@ def batching_of(policy: Policy, max_batch: int) -> Batching:
 
 def _sized(wait_ns: int, size: int, max_batch: int, lost: tuple[str, ...] = ()) -> Batching:
     """A hold that ends with ``size`` requests and then sends all that wait: each size from there on."""
+    if size == 1:
+        return Batching(0, lost=lost)  # one request is as many as it waits for
     if not wait_ns or size in (0, max_batch):
         return Batching(wait_ns, lost=lost)
     sizes = tuple(range(size, max_batch + 1))

@@ -28,6 +28,7 @@ _WHY = {
     "workload.requests": "what comes, not a setting",
     "workload.duration": "what comes, not a setting",
     "workload.items": "what comes, not a setting",
+    "workload.priorities": "what comes, not a setting",
     "service": "a property of the model and its device",
     "service_on": "a property of the model and its device",
     "model": "what a real run of ours executes",

@@ -99,10 +99,21 @@ def write(config: Config) -> Exported:
         values, lost = _values(stage)
         remarks += lost
         message = parameters()
+        if stage.pad_to:
+            said |= {f"stages.{stage.name}.pad_to"}
+            # The last must be max_batch_size there; here it may be larger.
+            sizes = [size for size in stage.pad_to if size < stage.max_batch]
+            message.allowed_batch_sizes.extend([*sizes, stage.max_batch])
+            if stage.pad_to[-1] > stage.max_batch:
+                text = (
+                    f"the last size is max_batch there, {stage.max_batch}, not {stage.pad_to[-1]}"
+                )
+                remarks.append(nearly(f"stages.{stage.name}.pad_to", text))
         for key, value in values.items():
             getattr(message, key).value = _SETTINGS[key].checked(value, f"stages.{stage.name}")
         files[f"{stage.name}/{FILE}"] = text_of(message)
-        settings[stage.name] = values
+        allowed = list(message.allowed_batch_sizes)
+        settings[stage.name] = {**values, "allowed_batch_sizes": allowed or None}
     return Exported(files, settings, frozenset(said), tuple(remarks))
 
 
@@ -151,7 +162,8 @@ def _stage(path: Path, remarks: list[Remark]) -> dict[str, Any]:
             )
         )
     max_batch = found.get("max_batch_size", _DEFAULT_BATCH)
-    _allowed(source, name, list(message.allowed_batch_sizes), max_batch, remarks)
+    sizes = list(message.allowed_batch_sizes)
+    _check_allowed(source, sizes, max_batch)
     if message.pad_variable_length_inputs:
         remarks.append(left_out(name, "pad_variable_length_inputs: of the service times"))
     policy: dict[str, Any] = {"kind": "tf_serving"}
@@ -164,30 +176,22 @@ def _stage(path: Path, remarks: list[Remark]) -> dict[str, Any]:
         "policy": policy,
     }
     queue = found.get("max_enqueued_batches", _DEFAULT_QUEUE)
+    stage["pad_to"] = sizes or None
     return {**stage, "queue_bound": None if queue >= UNBOUNDED else queue * max_batch}
 
 
-def _allowed(
-    source: str, name: str, sizes: list[int], max_batch: int, remarks: list[Remark]
-) -> None:
-    """Sizes that batches are padded to. Raises ConfigError for some that the server refuses."""
+def _check_allowed(source: str, sizes: Sequence[int], max_batch: int) -> None:
+    """Raise ConfigError for sizes to pad to that the server refuses."""
     if not sizes:
         return
     if sizes[0] < 1 or any(a >= b for a, b in itertools.pairwise(sizes)):
-        raise refused(source, "allowed_batch_sizes", f"must rise from 1 on, not {sizes}")
+        raise refused(source, "allowed_batch_sizes", f"must rise from 1 on, not {list(sizes)}")
     if sizes[-1] != max_batch:
         raise refused(
             source,
             "allowed_batch_sizes",
             f"must end with max_batch_size ({max_batch}), not {sizes[-1]}",
         )
-    remarks.append(
-        to_fill_in(
-            f"{name}.service",
-            f"allowed_batch_sizes {sizes}: batches cost as much as the next of them; give the times"
-            " as steps",
-        )
-    )
 
 
 TF_SERVING = ServerFormat(

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from configs.servers.registry import FORMATS
 from delayline import options
 from delayline.console import print_json, results
 from delayline.loading import load_config
 
 Server = Annotated[
-    Literal["triton", "tf_serving", "ray_serve", "bentoml", "torchserve", "litserve", "mosec"],
-    typer.Option("--to", help="Server to write for.", show_default=False),
+    str,
+    typer.Option(
+        "--to",
+        metavar="SERVER",
+        help=f"Server to write for: {', '.join(FORMATS)}.",
+        show_default=False,
+    ),
 ]
 Folder = Annotated[
     Path,
@@ -41,7 +47,7 @@ def export(
     from delayline.remark_tables import print_remarks, print_settings, remarks_json
 
     deployment = export_config(load_config(config_file, sets or []), to)
-    paths = write_deployment(out, deployment, replace=replace)
+    paths = write_deployment(out, deployment, overwrite=replace)
     settings = deployment.exported.settings
     if json:
         print_json(

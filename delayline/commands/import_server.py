@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from configs.servers.registry import FORMATS
 from delayline import options
 from delayline.console import print_json, results
 from delayline.errors import CommandError
@@ -17,10 +18,12 @@ Place = Annotated[
     typer.Argument(metavar="DIR", help="Folder or file of the server's.", show_default=False),
 ]
 Server = Annotated[
-    Literal["triton", "tf_serving", "ray_serve", "bentoml", "torchserve", "litserve", "mosec"]
-    | None,
+    str | None,
     typer.Option(
-        "--from", help="Server that it is of; by the files' names if not given.", show_default=False
+        "--from",
+        metavar="SERVER",
+        help=f"Server that it is of, by the files' names if not given: {', '.join(FORMATS)}.",
+        show_default=False,
     ),
 ]
 Base = Annotated[
