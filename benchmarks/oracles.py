@@ -15,6 +15,8 @@ import sim.kinds  # noqa: F401  (makes the kinds known)
 from benchmarks import queueing
 from configs.load import parse_config
 from policies.runlog import Outcome, RunLog
+from policies.smdp_model import Weights, gamma_queue
+from policies.smdp_solver import solve
 from sim.simulate import simulate
 from sim.statistics import Interval, mean_interval
 
@@ -91,6 +93,7 @@ def oracles() -> Iterator[Oracle]:
     yield from _holds()
     yield from _classic()
     yield from _fans()
+    yield from _optimal()
 
 
 def _greedy() -> Iterator[Oracle]:
@@ -208,6 +211,47 @@ def _fans() -> Iterator[Oracle]:
             "stages": [stage(name, "1ms", replicas=32, after=[]) for name in branches],
         },
         latency,
+    )
+
+
+def _optimal() -> Iterator[Oracle]:
+    affine = {"kind": "affine", "base": "1ms", "per_request": "500us"}
+    mean_s = np.array([1e-3 + 0.5e-3 * b for b in range(17)])
+    best = solve(gamma_queue(800.0, mean_s, 0.0), Weights(busy=3.0))
+    yield Oracle(
+        "8. optimum for latency and three times busy: latency",
+        best.figures.latency_s,
+        {
+            "workload": poisson("800/s"),
+            "stages": [
+                stage(
+                    "s",
+                    "1ms",
+                    service=affine,
+                    max_batch=16,
+                    policy={"kind": "smdp", "busy_weight": 3.0},
+                )
+            ],
+        },
+        latency,
+    )
+    # Batches of one time whatever their size: the optimum is a control limit.
+    best = solve(gamma_queue(3000.0, np.full(9, 1e-3), 1.0), Weights(batch_s=5e-3))
+    yield Oracle(
+        "8. optimum with 5 ms a batch, exponential: mean batch",
+        1 / best.figures.batches,
+        {
+            "workload": poisson("3000/s"),
+            "stages": [
+                stage(
+                    "s",
+                    "1ms",
+                    max_batch=8,
+                    policy={"kind": "control_limit", "batch_cost": "5ms"},
+                )
+            ],
+        },
+        batch,
     )
 
 
