@@ -33,6 +33,8 @@ def json_schema() -> dict[str, Any]:
             "description": f"short for a fixed {family} of this {knob}",
         }
         stage["not"] = {"required": [key, family]}
+    coalesce = stage["properties"]["coalesce"]
+    coalesce["anyOf"] = [{"type": "boolean"}, *coalesce["anyOf"]]
     tune = parts[TuneRange.__name__]
     pair = {"type": "array", "minItems": 2, "maxItems": 2, "description": "[low, high]"}
     parts[TuneRange.__name__] = {"description": tune.pop("description"), "anyOf": [pair, tune]}

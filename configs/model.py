@@ -14,8 +14,8 @@ from typing import Annotated, Any, ClassVar
 from configs.nodes import KindOf
 from configs.short import KIND, Full
 from configs.spellings import Name, Names, Warmup, WarmupCut, check_cores
-from policies.coalesce import Coalesce
 from policies.autoscale import Autoscale
+from policies.coalesce import Coalesce
 from policies.contract import Policy
 from policies.hedge import Hedge
 from policies.knobs import Bounds, knob
@@ -197,9 +197,9 @@ class StageConfig:
 
     @classmethod
     def in_full(cls, raw: object) -> Full:
-        """``delay`` is a fixed policy of that delay; ``coalesce`` may be true or false."""
-        if isinstance(raw, Mapping) and isinstance(raw.get("coalesce"), bool):
-            raw = {**raw, "coalesce": {} if raw["coalesce"] else None}
+        """``delay`` is a fixed policy of that delay; ``coalesce: false`` is none."""
+        if isinstance(raw, Mapping) and raw.get("coalesce") is False:
+            raw = {**raw, "coalesce": None}
         if not isinstance(raw, Mapping) or "delay" not in raw:
             return Full(raw)
         if "policy" in raw:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from configs.errors import Loc
+from policies.coalesce import Coalesce
 
 KIND = "kind"
 """The key that names a kind."""
@@ -42,8 +43,14 @@ class HasShortForm(Protocol):
         ...
 
 
+SWITCHES: tuple[type[Any], ...] = (Coalesce,)
+"""Parts of which ``true`` stands for the defaults."""
+
+
 def in_full(cls: type[Any], raw: object) -> Full:
     """``raw``, a value for the part ``cls``, in full."""
+    if raw is True and cls in SWITCHES:
+        return Full({})
     return cls.in_full(raw) if issubclass(cls, HasShortForm) else Full(raw)
 
 

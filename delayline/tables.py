@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reports.confidence import Estimate
+from reports.metrics import StageMetrics
 from reports.numbers import NONE, count, figure, percent
 from reports.objective import Attainment
 from reports.percentiles import NS_PER_MS, STATISTICS
@@ -81,6 +82,8 @@ def print_summary(
     console.print()
     console.print(_stage_table(found))
     console.print()
+    for stage in first.stages:
+        _print_shares(console, found, stage)
     console.print(
         f"cost: {spread(found.figure('cost', 'busy_seconds'))} s busy{_discarded(found)} of"
         f" {spread(found.figure('cost', 'replica_seconds'))} replica-seconds,"
@@ -88,6 +91,21 @@ def print_summary(
     )
     if n > 1:
         console.print(f"± is half of the 95% confidence interval of the mean over {n} replications")
+
+
+def _print_shares(console: Console, found: Replicated, stage: StageMetrics) -> None:
+    """What requests of one key saved at a stage, where it looks at keys."""
+
+    def mean(share: str) -> str:
+        return percent(_mean(found.figure("stages", stage.name, share)))
+
+    told = []
+    if stage.computed_share is not None:
+        told.append(f"{mean('computed_share')} of the requests were computed")
+    if stage.missed_share is not None:
+        told.append(f"{mean('missed_share')} of the keys were fetched")
+    if told:
+        console.print(f"{stage.name}: {', '.join(told)}")
 
 
 def _discarded(found: Replicated) -> str:

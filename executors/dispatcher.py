@@ -226,7 +226,9 @@ class Dispatcher:
             submission.deadline_ns,
             submission.items,
             submission.priority,
-            repeat(None, len(submission.arrival_ns)) if submission.keys is None else submission.keys,
+            repeat(None, len(submission.arrival_ns))
+            if submission.keys is None
+            else submission.keys,
             strict=True,
         )
         for arrival_ns, deadline_ns, items, priority, key in columns:
@@ -287,5 +289,5 @@ class Dispatcher:
         stage, replica = key = batch.stage, batch.replica
         self.running[key] = batch
         self._dispatched_ns[key] = self.now_ns
-        self._payloads.gather(stage, batch.requests, self._transport.inputs(stage, replica))
-        self._transport.start(stage, replica, len(batch.requests))
+        self._payloads.gather(stage, batch.computed, self._transport.inputs(stage, replica))
+        self._transport.start(stage, replica, len(batch.computed))

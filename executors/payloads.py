@@ -65,17 +65,26 @@ class Payloads:
             # mode="clip" lets take write into ``out`` directly; the rows are in range.
             np.take(self._tables[column], rows, axis=0, out=into[name][:count], mode="clip")
 
-    def scatter(self, stage: int, requests: Sequence[int], outputs: Columns) -> None:
-        """Keep what a batch put out; requests that have ended in the meantime are passed over."""
+    def scatter(
+        self,
+        stage: int,
+        requests: Sequence[int],
+        outputs: Columns,
+        answers: Sequence[int] | None = None,
+    ) -> None:
+        """Keep what a batch put out; requests that have ended in the meantime are passed over.
+
+        ``answers`` gives for each request the row of its answer, where some share one.
+        """
         rows = self._row_of[np.asarray(requests, np.int64)]
-        count = len(rows)
+        of = slice(len(rows)) if answers is None else np.asarray(answers, np.int64)
         live = rows >= 0
         if live.all():
             for name in self._kept[stage]:
-                self._tables[stage, name][rows] = outputs[name][:count]
+                self._tables[stage, name][rows] = outputs[name][of]
         else:
             for name in self._kept[stage]:
-                self._tables[stage, name][rows[live]] = outputs[name][:count][live]
+                self._tables[stage, name][rows[live]] = outputs[name][of][live]
 
     def answers(self, requests: Sequence[int]) -> dict[str, NDArray[Any]]:
         """The answers of completed requests, a row each, as copies."""

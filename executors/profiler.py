@@ -178,9 +178,18 @@ def _saturate(
 
 
 def _bare(pipeline: Pipeline) -> Pipeline:
-    """The pipeline with nothing shed, expired or sent twice, every stage sending at once."""
+    """The pipeline with nothing shed, expired or sent twice, every stage sending at once all that waits,
+    whatever it is about.
+    """
     stages = tuple(
-        replace(stage, queue_bound=None, policy=Immediate(), hedge=None)
+        replace(
+            stage,
+            queue_bound=None,
+            policy=Immediate(),
+            hedge=None,
+            coalesce=None,
+            locality=None,
+        )
         for stage in pipeline.stages
     )
     return replace(pipeline, stages=stages, expire=False)

@@ -205,7 +205,14 @@ class LiveSession:
         )
         self._lock = threading.Lock()
         self._sent = 0
-        self._keyed = False
+        keyed = [stage.name for stage in pipeline.stages if stage.keyed]
+        self._keyed: bool | None = True if keyed else None
+        """Whether requests have keys; None while that is open."""
+        self._without_key = (
+            f"stage {keyed[0]} coalesces or has locality; give the request a key"
+            if keyed
+            else "give every request of a session a key, or none of them"
+        )
         self._closed = False
         while self._session.now_ns() < 0:
             time.sleep(_HEAD_START_NS / 1e9)
@@ -222,7 +229,7 @@ class LiveSession:
         """Send one request: a row by name, without a batch dimension. Its answer comes as a future.
 
         ``key`` says whom or what it is about, for stages that recognise like requests by it; either all
-        requests of a session have one, or none has.
+        requests of a session have one, or none has (else ValueError).
 
         The future raises :class:`RequestFailedError` where the request was shed, expired or failed. Its
         callbacks run on the dispatcher's thread and delay it. Raises ValueError for inputs that do not
@@ -238,9 +245,10 @@ class LiveSession:
             if failure := self._session.failure():
                 raise failure
             now_ns = self._session.now_ns()
-            if self._sent and (key is not None) != self._keyed:
-                raise ValueError("give every request of a session a key, or none of them")
-            self._keyed = key is not None
+            if self._keyed is None:
+                self._keyed = key is not None
+            elif self._keyed != (key is not None):
+                raise ValueError(self._without_key)
             due_ns = NEVER_NS if deadline_after_ns is None else now_ns + deadline_after_ns
             future = self._answers.expect(self._sent)
             self._sent += 1

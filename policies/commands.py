@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from policies.coalesce import Fold
 from policies.runlog import Outcome
 
 
@@ -20,6 +21,15 @@ class StartBatch(NamedTuple):
     items: int
     attempt: int
     """1, or 2 where the batch is sent again: its replica was lost, or it is hedged."""
+    fold: Fold | None = None
+    """Which of the requests are to be run, where some are alike; None for all."""
+    missed: int = 0
+    """Keys that the replica has to fetch first."""
+
+    @property
+    def computed(self) -> Sequence[int]:
+        """The requests that are to be run; ``items`` are theirs."""
+        return self.requests if self.fold is None else self.fold.computed
 
 
 class SetTimer(NamedTuple):

@@ -36,8 +36,8 @@ class StageJournal:
         "_runs",
         "_sent",
         "_served",
-        "shared_rows",
         "rows",
+        "shared_rows",
     )
 
     def __init__(self) -> None:

@@ -64,6 +64,19 @@ class RequestTable:
             column.append(value)
         return len(self.arrival_ns) - 1
 
+    def keyed(self) -> Sequence[int]:
+        """The keys, which all requests have; of an empty table, which all must have that come.
+
+        Raises ValueError where there are requests without.
+        """
+        if self.keys is None:
+            if len(self.arrival_ns):
+                raise ValueError(
+                    "a stage coalesces or has locality, and the requests have no keys; give the workload keys"
+                )
+            self.keys = array("q")
+        return self.keys
+
     def _append_key(self, key: int | None) -> None:
         if self.keys is None and not len(self.arrival_ns):
             self.keys = array("q")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -50,6 +51,8 @@ def build_log(
     for stage in stages:
         visits = visits_of(stage.index)
         batches = stage.journal.batches(end_ns, visits, items)
+        if stage.spec.keyed:
+            batches = _with_keys(stage, batches, visits, items)
         if not stage.children:
             sinks_left += 1
             _note_done(stage, batches, visits, done_ns, sinks_left)
@@ -89,6 +92,27 @@ def build_log(
         keys=None if table.keys is None else np.array(table.keys, np.int64),
     )
     return RunLog(requests, tuple(logs), tuple(devices), end_ns, info)
+
+
+def _with_keys(stage: StageState, batches: BatchLog, visits: VisitLog, items: Int64) -> BatchLog:
+    """The batches with what requests of one key saved: those not run, keys not fetched."""
+    if stage.caches is not None:
+        batches = replace(batches, missed=np.array(stage.caches.missed, np.int64))
+    if stage.spec.coalesce is None:
+        return batches
+    sent = visits.row >= 0
+    row, request = visits.row[sent], visits.request[sent]
+    _, key = np.unique(np.asarray(stage.keys, np.int64)[request], return_inverse=True)
+    _, first = np.unique(row * (key.max(initial=0) + 1) + key, return_index=True)
+    first = first[~np.isin(row[first], stage.journal.shared_rows)]
+    computed = np.bincount(row[first], minlength=len(batches.batch)).astype(np.int64)
+    total = np.zeros(len(batches.batch), np.int64)
+    np.add.at(total, row[first], items[request[first]])
+    return replace(
+        batches,
+        computed=stage.journal.in_both(computed),
+        items=stage.journal.in_both(total),
+    )
 
 
 def _note_done(

@@ -128,6 +128,23 @@ DEFINITIONS = (
         "Requests in a batch, over batches.",
     ),
     Definition(
+        "computed share",
+        "stages.NAME.computed_share",
+        "share",
+        "sum of computed(b) / sum of requests(b), over b dispatched in W",
+        "At a stage that coalesces: how many of the requests that it answered were run. Those that waited "
+        "for the answer of a running batch are logged as batches that ran nothing and took no time; these "
+        "count here, but not as batches, nor in the mean batch.",
+    ),
+    Definition(
+        "missed share",
+        "stages.NAME.missed_share",
+        "share",
+        "sum of missed(b) / sum of computed(b), over b dispatched in W",
+        "At a stage with locality: for how many of the requests that it ran the replica did not hold the "
+        "key. The rest is the caches' hit rate.",
+    ),
+    Definition(
         "utilization",
         "stages.NAME.utilization",
         "share",

@@ -10,7 +10,7 @@ from policies.runlog import RunLog
 from reports.freetime import contended, slots_taken
 from reports.percentiles import NS_PER_S, Distribution
 from reports.steps import overlap_ns
-from reports.totals import Cost, StageTotals, share, totals
+from reports.totals import Cost, StageTotals, counted_batches, share, totals
 from reports.waits import merge_ns, visit_times
 
 _STAGE_STATISTICS = ("mean", "p99")
@@ -33,9 +33,14 @@ class StageMetrics:
     service: Distribution
     merge: Distribution | None
     """None for a stage that joins nothing."""
+    computed_share: float | None = None
+    """None for a stage that does not coalesce."""
+    missed_share: float | None = None
+    """None for a stage without locality."""
 
     def to_json(self) -> dict[str, object]:
         """The entry of ``stages`` in ``simulate --json``."""
+        shares = {"computed_share": self.computed_share, "missed_share": self.missed_share}
         return {
             "batches": self.batches,
             "mean_batch": self.mean_batch,
@@ -43,6 +48,7 @@ class StageMetrics:
             "hold_ms": self.hold.to_json(_STAGE_STATISTICS),
             "queue_ms": self.queue.to_json(_STAGE_STATISTICS),
             "service_ms": self.service.to_json(_STAGE_STATISTICS),
+            **{name: value for name, value in shares.items() if value is not None},
         }
 
 
@@ -137,7 +143,7 @@ def _measure_stage(log: RunLog, index: int, whole: StageTotals, warmup_ns: int) 
     times = visit_times(log, index)
     counted = log.requests.arrival_ns[times.request] >= warmup_ns
     batches = log.stages[index].batches
-    sizes = np.bincount(batches.requests[batches.dispatched_ns >= warmup_ns])
+    sizes = np.bincount(batches.requests[counted_batches(batches, warmup_ns)])
     merge = merge_ns(log, index, warmup_ns)
     return StageMetrics(
         name=whole.name,
@@ -151,6 +157,8 @@ def _measure_stage(log: RunLog, index: int, whole: StageTotals, warmup_ns: int) 
         queue=Distribution.of(times.queue_ns[counted]),
         service=Distribution.of(times.service_ns[counted]),
         merge=None if merge is None else Distribution.of(merge),
+        computed_share=whole.computed_share,
+        missed_share=whole.missed_share,
     )
 
 

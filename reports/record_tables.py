@@ -138,15 +138,15 @@ def visit_tables(stage: StageLog) -> Iterator[pa.Table]:
         yield pa.table(columns, schema=VISITS)
 
 
-def batch_tables(stage: StageLog) -> Iterator[pa.Table]:
-    """One stage's batches as tables."""
+def batch_tables(stage: StageLog, schema: pa.Schema = BATCHES) -> Iterator[pa.Table]:
+    """One stage's batches as tables of the run's :func:`schema_of` batches."""
     batches = stage.batches
     for rows in _chunks(len(batches.batch)):
         columns = [
             _constant(stage.name, rows.stop - rows.start),
-            *(getattr(batches, name)[rows] for name in BATCHES.names[1:]),
+            *(_rows_of(getattr(batches, name), rows) for name in schema.names[1:]),
         ]
-        yield pa.table(columns, schema=BATCHES)
+        yield pa.table(columns, schema=schema)
 
 
 def read_requests(table: pa.Table) -> RequestLog:
@@ -180,7 +180,17 @@ def read_visits(table: pa.Table) -> VisitLog:
 
 def read_batches(table: pa.Table) -> BatchLog:
     """One stage's batch log behind its rows."""
-    return BatchLog(**{name: _numpy(table, name) for name in BATCHES.names[1:]})
+    extra = {
+        field.name: _numpy(table, field.name)
+        for field in _OPTIONAL["batches"]
+        if field.name in table.column_names and not table[field.name].null_count
+    }
+    return BatchLog(**{name: _numpy(table, name) for name in BATCHES.names[1:]}, **extra)
+
+
+def _rows_of(column: NDArray[Any] | None, rows: slice) -> Any:
+    """Rows of a column; nulls for one that the stage does not have."""
+    return pa.nulls(rows.stop - rows.start, pa.int64()) if column is None else column[rows]
 
 
 def _chunks(count: int) -> Iterator[slice]:

@@ -95,7 +95,10 @@ def _write_tables(folder: Path, log: RunLog) -> None:
     tables: dict[str, Iterable[pa.Table]] = {
         "requests": record_tables.request_tables(log.requests),
         "visits": chain.from_iterable(map(record_tables.visit_tables, log.stages)),
-        "batches": chain.from_iterable(map(record_tables.batch_tables, log.stages)),
+        "batches": chain.from_iterable(
+            record_tables.batch_tables(stage, record_tables.schema_of("batches", log))
+            for stage in log.stages
+        ),
     }
     for name, parts in tables.items():
         # A file of our own, so that the system's error for a full disk arrives as it is.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.runlog import Int64, Outcome, RunLog, StageLog
+from policies.runlog import BatchLog, Int64, Outcome, RunLog, StageLog
 from reports.percentiles import NS_PER_S, Distribution
 from reports.steps import overlap_ns
 
@@ -27,6 +27,8 @@ class StageTotals:
     busy_s: float
     discarded_s: float
     utilization: float | None
+    computed_share: float | None
+    missed_share: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,10 @@ def _in_time(log: RunLog, objective_ns: int | None) -> NDArray[np.bool_]:
 
 def _stage(stage: StageLog, warmup_ns: int, end_ns: int) -> StageTotals:
     batches = stage.batches
-    sizes = batches.requests[batches.dispatched_ns >= warmup_ns]
+    sizes = batches.requests[counted_batches(batches, warmup_ns)]
     used_ns = overlap_ns(batches.dispatched_ns, batches.finished_ns, warmup_ns, end_ns)
+    late = batches.dispatched_ns >= warmup_ns
+    run = batches.requests if batches.computed is None else batches.computed
     discarded_ns = 0
     if batches.discarded.any():
         starts_ns = batches.dispatched_ns[batches.discarded]
@@ -140,7 +144,21 @@ def _stage(stage: StageLog, warmup_ns: int, end_ns: int) -> StageTotals:
         busy_s=used_ns / NS_PER_S,
         discarded_s=discarded_ns / NS_PER_S,
         utilization=share(used_ns, stage.replicas * (end_ns - warmup_ns)),
+        computed_share=_share_of(batches.computed, batches.requests, late),
+        missed_share=_share_of(batches.missed, run, late),
     )
+
+
+def counted_batches(batches: BatchLog, warmup_ns: int) -> NDArray[np.bool_]:
+    """Which batches count: those sent at or after the cut that ran anything."""
+    counted: NDArray[np.bool_] = batches.dispatched_ns >= warmup_ns
+    return counted if batches.computed is None else counted & (batches.computed > 0)
+
+
+def _share_of(part: Int64 | None, whole: Int64, rows: NDArray[np.bool_]) -> float | None:
+    if part is None:
+        return None
+    return share(int(part[rows].sum()), int(whole[rows].sum())) or 0.0
 
 
 def _cost(stages: tuple[StageTotals, ...], duration_s: float, answers: int) -> Cost:

@@ -40,6 +40,8 @@ class SimpyDriver:
         """Triggers when every request has ended."""
         self._times = [service.time_ns for service in services]
         self._times_again = [_again(service).time_ns for service in services]
+        localities = [stage.locality for stage in scheduler.pipeline.stages]
+        self._miss_ns = [0 if each is None else each.miss_ns for each in localities]
         self._paced = any(service.paced for service in services)
         self._ended_ns: dict[tuple[int, int], int] = {}
         """(stage, replica) to when its last batch was done; kept only where that matters."""
@@ -147,12 +149,14 @@ class SimpyDriver:
         source = self._source
         for command in commands:
             if isinstance(command, StartBatch):
-                stage, batch, replica, requests, items, attempt = command
+                stage, batch, replica, requests, items, attempt, fold, missed = command
+                count = len(requests if fold is None else fold.computed)
                 rested_ns = self._rested_ns(stage, replica, now_ns) if self._paced else -1
                 times = self._times if attempt == 1 else self._times_again
-                timeout = self.env.timeout(
-                    times[stage](batch, len(requests), items, rested_ns), command
-                )
+                time_ns = times[stage](batch, count, items, rested_ns)
+                if missed:
+                    time_ns += missed * self._miss_ns[stage]
+                timeout = self.env.timeout(time_ns, command)
                 timeout.callbacks.append(self._on_finish)
             elif isinstance(command, SetTimer):
                 at_ns = source.wake_ns(command)
