@@ -30,6 +30,7 @@ from configs.servers.holds import Ability, Since, batching_of, fitted
 from configs.servers.settings import S_NS, Setting, Table, mapping, seconds, sequence, whole_ns
 from configs.units import format_duration
 from configs.yaml_text import dump_yaml, read_yaml
+from policies.ray_serve import RayServe
 
 FILE = "serve_config.yaml"
 _ABILITY = Ability("Ray Serve", Since.TAKEN, 1)
@@ -99,7 +100,7 @@ def _deployment(stage: StageConfig) -> tuple[dict[str, Any], list[Remark]]:
     where = f"stages.{stage.name}"
     wait_ns, lost = fitted(batching_of(stage.policy, stage.max_batch), _ABILITY)
     remarks = [nearly(f"{where}.policy", text) for text in lost]
-    if not getattr(stage.policy, "blocks", True):
+    if isinstance(stage.policy, RayServe) and not stage.policy.blocks:
         text = (
             "blocks: false: whether the batched function awaits its model is a matter of its code"
         )

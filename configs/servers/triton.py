@@ -294,6 +294,8 @@ def _instances(model: Any, messages: Any, whole: _Read) -> dict[str, Any]:
     for group in model.instance_group or [messages.ModelInstanceGroup()]:
         gpus = list(group.gpus) or [None]
         on += gpus * max(1, group.count)
+        if group.count < 0:
+            whole.remarks.append(nearly(model.name, f"count {group.count}: is 1 to Triton"))
         if others := [f.name for f, _ in group.ListFields() if f.name not in _GROUP]:
             text = f"instance_group: {', '.join(others)}"
             whole.remarks.append(left_out(model.name, text))

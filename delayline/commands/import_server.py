@@ -72,11 +72,11 @@ def import_server(
     out: Out = None,
     json: options.Json = False,
 ) -> None:
-    """Make a configuration of a real server's settings: a Triton model repository, TensorFlow Serving's
-    batching parameters, Ray Serve's config file, and others.
+    """Make a configuration of a real server's settings.
 
-    A server's files do not say how long a batch takes: give it by --service, or take it from a
-    configuration that you have by --config. Without either the file is refused until it is put in.
+    A server's files do not say how long a batch takes: give it by --service, or
+    take it from a configuration that you have by --config. Without either, the
+    file is refused until it is put in.
     """
     from configs.atomic import write_text
     from delayline.remark_tables import print_remarks, print_settings, remarks_json
