@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test check fuzz bench format clean
+.PHONY: setup demo test check fuzz bench bench-servers format clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,10 @@ bench: setup
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.oracles
+
+bench-servers: setup
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.servers
 
 clean:
 	rm -rf .venv runs artifacts build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Real servers on loopback beside their simulated rules: ``python -m benchmarks.servers``."""
