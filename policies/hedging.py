@@ -78,7 +78,7 @@ class Hedging:
 
     def sent(self, now_ns: int, batch: StartBatch) -> None:
         """A batch was sent for the first time."""
-        wait_ns = self._rule.wait_ns(self._service_ns[len(batch.requests)], self._slowness)
+        wait_ns = self._rule.wait_ns(self._service_ns[len(batch.computed)], self._slowness)
         if wait_ns < NEVER_NS - now_ns:
             heapq.heappush(self._due, (now_ns + wait_ns, batch.batch, batch.replica))
 
@@ -120,7 +120,7 @@ class Hedging:
 
     def done(self, batch: StartBatch, service_ns: int) -> bool:
         """A batch has been run; whether this is its answer, the other copy having given none."""
-        self._learn(service_ns / unit_ns(self._service_ns[len(batch.requests)]))
+        self._learn(service_ns / unit_ns(self._service_ns[len(batch.computed)]))
         replica = batch.replica
         if replica in self._stale:
             self._stale.discard(replica)

@@ -29,7 +29,9 @@ from configs.plain import unit_of
 from configs.published import BatchTimes
 from configs.spellings import Warmup
 from configs.units import HIGHEST_HZ, HIGHEST_PER_HOUR, LONGEST_NS
+from policies.coalesce import Coalesce
 from policies.knobs import Bounds, bounds_of
+from policies.locality import Locality
 from policies.pipeline import Discipline
 from sim.service.published import PublishedTimes
 
@@ -221,6 +223,8 @@ def _stage(
         service=draw(kind("service")),
         admission=draw(st.none() | kind("admission")),
         policy=draw(kind("policy")),
+        coalesce=draw(st.none() | node(Coalesce)),
+        locality=draw(st.none() | node(Locality)),
     )
 
 
@@ -236,5 +240,7 @@ def _mended(config: Config) -> Config:
             stage = dataclasses.replace(stage, max_items=None)
         if f"stages.{stage.name}.device" in broken:
             stage = dataclasses.replace(stage, device=(), service_on={})
+        if f"stages.{stage.name}.coalesce" in broken or f"stages.{stage.name}.locality" in broken:
+            stage = dataclasses.replace(stage, coalesce=None, locality=None)
         stages.append(stage)
     return dataclasses.replace(config, stages=tuple(stages))

@@ -32,9 +32,10 @@ from reports.metrics import measure
 from reports.records import read, write
 from reports.run import Run
 from sim.keys.zipf import Zipf
+from sim.optimum.one_stage import NoOptimumError, one_stage
 from sim.service.affine import Affine
 from sim.service_times import ModelTimes
-from sim.simulate import engine_for, replay_pipeline, run, simulate
+from sim.simulate import engine_for, replay_pipeline, run, simulate, workload_of
 from sim.streams import stream
 from tests.executor_models import WIDTH, Linear
 from tests.keyed_pipelines import COALESCE, failing, keyed_pipelines, keyed_workloads, simulated
@@ -321,6 +322,14 @@ def test_what_cannot_be_is_named(override: str, says: str) -> None:
     assert says in str(told.value)
 
 
+def test_the_optimum_of_one_stage_is_not_known_with_it() -> None:
+    config = feed()
+    with pytest.raises(
+        NoOptimumError, match=r"stages\.rank looks at keys \(coalesce or locality\)"
+    ):
+        one_stage(config, workload_of(config))
+
+
 def test_a_workload_without_keys_is_refused_from_python_too() -> None:
     with pytest.raises(ValueError, match="the requests have no keys; give the workload keys"):
         run(
@@ -362,7 +371,9 @@ def test_the_executor_runs_each_key_once_and_answers_all() -> None:
         for each in log.stages:
             assert each.batches.computed is not None
             assert each.batches.computed.sum() < 300
-        assert (log.stages[0].batches.computed == 0).any()
+        shared = log.stages[0].batches.computed
+        assert shared is not None
+        assert 0 in shared.tolist()
         again = replay_pipeline(pipeline, log)
         np.testing.assert_array_equal(again.requests.ended_ns, log.requests.ended_ns)
 

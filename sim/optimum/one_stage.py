@@ -112,6 +112,11 @@ def one_stage(config: Config, workload: Workload | ClosedWorkload) -> OneStage:
             f"{config.name} may leave requests without an answer (expire, queue_bound or admission), and"
             " the optimum answers all; leave that out"
         )
+    if stage.coalesce is not None or stage.locality is not None:
+        raise NoOptimumError(
+            f"stages.{stage.name} looks at keys (coalesce or locality), so that what a batch takes hangs on"
+            " more than its size, and the optimum knows nothing else; leave that out"
+        )
     items = _items(config, workload.items)
     if not stage.service_here().for_stage(stage.name).expected_ns(1, items) > 0:
         raise NoOptimumError(
