@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -255,6 +256,14 @@ def test_rays_file_is_of_rays_own_schema() -> None:
     assert (recall.num_replicas, rank.num_replicas, rank.max_queued_requests) == (1, 3, 50)
     # A batch can be no larger than what Serve lets a replica hold.
     assert rank.max_ongoing_requests >= rank.user_config["max_batch_size"] == 16
+
+
+def test_ray_serve_need_not_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = pipeline(stage("rank", max_batch=16))
+    checked = export_config(config, "ray_serve").exported
+    monkeypatch.setitem(sys.modules, "ray.serve.schema", None)
+    assert ray_schema() is None
+    assert export_config(config, "ray_serve").exported == checked
 
 
 def test_bentomls_file_is_of_bentomls_own_schema() -> None:

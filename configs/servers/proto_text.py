@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from configs.errors import ConfigError, Problem
 from configs.servers.base import MissingLibraryError
@@ -23,6 +23,15 @@ def needs_extra(format_title: str, error: ImportError) -> MissingLibraryError:
         f"{format_title} is written and read by a library that is not installed ({error.name}):"
         " pip install 'delayline[servers]'"
     )
+
+
+def triton_messages() -> Any:
+    """The module of Triton's messages in its client library. Raises MissingLibraryError."""
+    try:
+        from tritonclient.grpc import model_config_pb2
+    except ImportError as error:
+        raise needs_extra("Triton's config.pbtxt", error) from error
+    return model_config_pb2
 
 
 def text_of(message: Message, comments: Iterable[str] = ()) -> str:
