@@ -27,8 +27,7 @@ LEAST_NS = 1_000
 SENT, FINISHED, REFRESHED = 0, 1, 2
 SLOPE, INTERCEPT, WAIT = 3, 4, 5
 PATIENCE = 6
-SEEN, NEWEST, TICKED = 7, 8, 9
-FLIGHT = 10
+FLIGHT = 7
 LOG = FLIGHT + 2 * IN_FLIGHT
 
 
@@ -45,7 +44,6 @@ class BentoMl(RulePolicy):
     waits count as 0. Recent batches are the last 50, the first two left out; the fit is made anew with a
     batch that ends 5 s or more after the last fit.
 
-    The newest request's age is known to the half millisecond, by counting the queue every millisecond.
     BentoML's ``max_batch_size`` is the stage's ``max_batch``; as its dispatcher sends one batch at a
     time, give the stage one replica.
 
@@ -53,12 +51,11 @@ class BentoMl(RulePolicy):
     bounds of src/_bentoml_sdk/method.py.
 
     State: [batches sent, finished; time of the last fit; slope, intercept and mean wait in ns; longest
-    time of a training batch; requests seen, newest entry and time at the last tick; start and wait of
-    batches that run; log of batches].
+    time of a training batch; start and wait of batches that run; log of batches].
     """
 
     kind: ClassVar[str] = "bentoml"
-    reads: ClassVar[frozenset[Reads]] = frozenset()
+    reads: ClassVar[frozenset[Reads]] = frozenset({Reads.NEWEST})
 
     max_latency_ns: int = knob(
         "age of the oldest request, predicted at its batch's end, that ends the wait",
@@ -79,22 +76,8 @@ class BentoMl(RulePolicy):
         state[REFRESHED] = -1
         state[SLOPE] = min(2_000_000_000, self.max_latency_ns * 2 // 30)
         state[INTERCEPT] = min(1_000_000_000, self.max_latency_ns // 30)
-        state[TICKED] = -1
         state[FLIGHT:LOG:2] = [-1] * IN_FLIGHT
         return state + empty_log()
-
-    @property
-    def tick_ns(self) -> int:
-        """The dispatcher's sleep."""
-        return POLL_NS
-
-    @staticmethod
-    def tick_rule(view: View, now_ns: int, state: State) -> None:
-        """Note when the queue has grown."""
-        if view.waiting > state[SEEN]:
-            state[NEWEST] = now_ns - POLL_NS // 2
-        state[SEEN] = view.waiting
-        state[TICKED] = now_ns
 
     @staticmethod
     def observe_rule(view: View, now_ns: int, state: State, requests: int, service_ns: int) -> None:
@@ -121,9 +104,8 @@ class BentoMl(RulePolicy):
         first_ns = began_ns + (busy_ns + POLL_NS - 1) // POLL_NS * POLL_NS
         if now_ns < first_ns:
             return 0, first_ns, NO_SIZE
-        next_ns = began_ns + ((now_ns - began_ns) // POLL_NS + 1) * POLL_NS
-        between = state[TICKED] == now_ns and now_ns > next_ns - POLL_NS
-        if between or _waits(view, now_ns, state, max_latency_ns):
+        if _waits(view, now_ns, state, max_latency_ns):
+            next_ns = began_ns + ((now_ns - began_ns) // POLL_NS + 1) * POLL_NS
             return 0, next_ns, NO_SIZE
         _note_sent(view, now_ns, state, max_latency_ns)
         return view.sendable, 0, 0
@@ -141,8 +123,8 @@ def _waits(view: View, now_ns: int, state: State, max_latency_ns: int) -> bool:
         return waiting < size and done_ns <= state[PATIENCE]
     if waiting > 1 and age_ns + waiting * state[SLOPE] + state[INTERCEPT] >= max_latency_ns:
         return False
-    newest_ns = _newest_ns(view, now_ns, state)
-    return waiting * (now_ns - newest_ns + POLL_NS + state[SLOPE]) <= 0.95 * state[WAIT]
+    until_next_ns = now_ns - view.newest_enqueued_ns + POLL_NS + state[SLOPE]
+    return waiting * until_next_ns <= 0.95 * state[WAIT]
 
 
 def _tried(view: View, state: State) -> int:
@@ -150,20 +132,8 @@ def _tried(view: View, state: State) -> int:
     return min(max(state[SENT] - WARM_UP + 1, 1), view.max_batch)
 
 
-def _newest_ns(view: View, now_ns: int, state: State) -> int:
-    """When the last request entered the queue, as far as the ticks tell."""
-    if view.waiting == 1:
-        return view.oldest_enqueued_ns
-    if view.waiting > state[SEEN]:
-        since_ns = max(now_ns - now_ns % POLL_NS, view.oldest_enqueued_ns)
-        return (since_ns + now_ns) // 2
-    return max(state[NEWEST], view.oldest_enqueued_ns)
-
-
 def _note_sent(view: View, now_ns: int, state: State, max_latency_ns: int) -> None:
     """Note the batch that goes now, and move the training on."""
-    state[NEWEST] = _newest_ns(view, now_ns, state)
-    state[SEEN] = view.waiting - view.sendable
     training = state[SENT] < TRAINING
     slot = FLIGHT + 2 * (state[SENT] % IN_FLIGHT)
     state[slot] = now_ns

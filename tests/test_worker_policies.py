@@ -59,7 +59,7 @@ def view(waiting: int, age_ns: int = 0, *, max_batch: int = 8, **changes: Any) -
         head_arrival_ns=NEVER_NS,
         head_enqueued_ns=NOW_NS - age_ns,
         head_deadline_ns=NEVER_NS,
-        newest_enqueued_ns=NEVER_NS,
+        newest_enqueued_ns=NOW_NS - age_ns,
         downstream_ns=(0,) * (max_batch + 1),
     )
     return seen._replace(**changes)
@@ -276,7 +276,6 @@ def test_bentoml_multiplies_by_what_waits_and_sends_full_batches() -> None:
     policy = BentoMl(max_latency_ns=10**9)
     for waiting, sent in ((4, False), (5, True), (8, True), (30, True)):
         state = trained(policy, slope=0, intercept=0, wait=5 * MS)
-        state[bentoml.SEEN], state[bentoml.NEWEST] = waiting, NOW_NS
         answer = decided(policy, view(waiting), state)
         assert answer == (Dispatch(min(waiting, 8)) if sent else Hold(NOW_NS + MS)), waiting
 
@@ -288,8 +287,7 @@ def test_bentoml_waits_no_longer_where_the_oldest_would_pass_the_bound() -> None
     policy = BentoMl(max_latency_ns=20 * MS)
     for age_ns, sent in ((9 * MS - 1, False), (9 * MS, True)):
         state = trained(policy, slope=3 * MS, intercept=5 * MS, wait=10**12)
-        state[bentoml.SEEN], state[bentoml.NEWEST] = 2, NOW_NS
-        seen = view(2, age_ns, last_dispatch_ns=NOW_NS)
+        seen = view(2, age_ns, newest_enqueued_ns=NOW_NS, last_dispatch_ns=NOW_NS)
         assert isinstance(decided(policy, seen, state), Dispatch) == sent
     state = trained(policy, slope=3 * MS, intercept=5 * MS, wait=10**12)
     assert decided(policy, view(1, 100 * MS), state) == Hold(NOW_NS + MS)
@@ -315,16 +313,6 @@ def test_bentoml_starts_from_its_own_guess() -> None:
     assert state[bentoml.WAIT] == 0
     state = BentoMl().initial_state()
     assert (state[bentoml.SLOPE], state[bentoml.INTERCEPT]) == (2_000 * MS, 1_000 * MS)
-
-
-def test_bentoml_knows_what_a_batch_left_behind() -> None:
-    """The next look counts from what is in the queue then, and the age of the newest goes with it."""
-    state = trained(BentoMl(), slope=0, intercept=0, wait=0)
-    state[bentoml.SEEN], state[bentoml.NEWEST] = 11, NOW_NS - 7 * MS
-    assert decided(BentoMl(), view(11, 9 * MS), state) == Dispatch(8)
-    assert (state[bentoml.SEEN], state[bentoml.NEWEST]) == (3, NOW_NS - 7 * MS)
-    BentoMl().on_tick(view(4), NOW_NS + MS, state)
-    assert (state[bentoml.SEEN], state[bentoml.NEWEST]) == (4, NOW_NS + MS // 2)
 
 
 def test_bentoml_does_not_learn_from_a_batch_that_failed() -> None:
@@ -535,33 +523,13 @@ def test_bentoml_sends_what_its_dispatcher_would(
         cost.of,
         max_batch=max_batch,
         max_latency=max_latency_ns,
-        coarse=True,
     )
     assert found == server.run()
 
 
-@BENTOML_CASES
-def test_bentoml_counts_ages_closely_enough(
-    rate_hz: int, cost: Cost, max_batch: int, max_latency_ns: int
-) -> None:
-    """Against a dispatcher that knows the newest request's age to the nanosecond: not every batch is the
-    same, but as many are sent.
-    """
-    arrival_ns = arrivals(rate_hz, 12)
-    found = simulated(BentoMl(max_latency_ns), arrival_ns, cost, max_batch=max_batch)
-    server = worker_models.Bentoml(
-        arrival_ns.tolist(),
-        cost.of,
-        max_batch=max_batch,
-        max_latency=max_latency_ns,
-        coarse=False,
-    )
-    assert len(found) == pytest.approx(len(server.run()), rel=0.005)
-
-
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_bentoml_compiles_to_the_same_where_it_learns(replicas: int) -> None:
-    """The contract's pipelines are too short for ticks and fits."""
+    """The contract's pipelines are too short for fits."""
     policy = BentoMl(max_latency_ns=40 * MS)
     stage = Stage("s", policy=policy, predict_ns=lambda n: n, replicas=replicas, max_batch=32)
     model = Affine(base_ns=6 * MS, per_request_ns=50_000, cv=0.4)

@@ -99,8 +99,6 @@ class Bentoml:
     """bentoml/BentoML, src/bentoml/_internal/marshal/dispatcher.py: ``CorkDispatcher.controller`` with one
     worker, its ``train_optimizer`` first, and ``Optimizer``. Where the controller would cancel the oldest
     request for ``latency_0 >= max_latency``, it goes at once.
-
-    ``coarse`` tells the newest request's age as a count of the queue each millisecond does.
     """
 
     def __init__(
@@ -110,11 +108,10 @@ class Bentoml:
         *,
         max_batch: int,
         max_latency: int,
-        coarse: bool,
     ) -> None:
         self.entering = deque(arrivals)
         self.service = service
-        self.max_batch, self.max_latency, self.coarse = max_batch, max_latency, coarse
+        self.max_batch, self.max_latency = max_batch, max_latency
         self.now = 0
         self.queue: deque[int] = deque()
         self.running: tuple[int, int, int, int] | None = None
@@ -162,19 +159,11 @@ class Bentoml:
         while self._has_request():
             n, age = len(self.queue), self.now - self.queue[0]
             late = n > 1 and age + self.a * n + self.b >= self.max_latency
-            worth = n * (self.now - self._newest() + MS + self.a) <= self.wait * 0.95
+            worth = n * (self.now - self.queue[-1] + MS + self.a) <= self.wait * 0.95
             if self.running or (n < self.max_batch and worth and not late):
                 yield
                 continue
             self._call(training=False)
-
-    def _newest(self) -> float:
-        newest, tick = self.queue[-1], self.now - self.now % MS
-        if not self.coarse or len(self.queue) == 1:
-            return newest
-        if newest > tick:
-            return (max(tick, self.queue[0]) + self.now) // 2
-        return max(-(-newest // MS) * MS - MS // 2, self.queue[0])
 
     def _sleep(self) -> None:
         self._advance(self.now + MS)
