@@ -20,6 +20,7 @@ from delayline.commands.export import export
 from delayline.commands.import_profile import import_profile
 from delayline.commands.import_server import import_server
 from delayline.commands.map import regime_map
+from delayline.commands.partition import partition
 from delayline.commands.plan import plan
 from delayline.commands.profile import profile
 from delayline.commands.report import report
@@ -48,6 +49,7 @@ for _command in (
     sweep,
     tune,
     plan,
+    partition,
     train,
     profile,
     import_profile,

@@ -35,7 +35,7 @@ def diversify(scores: Tensor, vectors: Tensor, keep: int, trade: float) -> Tenso
     likeness = torch.bmm(vectors, vectors.transpose(1, 2)) * (1.0 - trade)
     width = scores.shape[1]
     closest = torch.zeros_like(scores)
-    picks = torch.empty((len(scores), keep), dtype=torch.int64, device=scores.device)
+    picks = torch.empty((scores.shape[0], keep), dtype=torch.int64, device=scores.device)
     for turn in range(keep):
         pick = (relevance - closest).argmax(dim=1, keepdim=True)
         picks[:, turn : turn + 1] = pick

@@ -47,7 +47,7 @@ class Users:
         counts = self.seen_offsets[users + 1] - starts
         rows = torch.repeat_interleave(counts)
         before = counts.cumsum(0) - counts
-        within = torch.arange(len(rows), device=rows.device) - before[rows]
+        within = torch.arange(rows.shape[0], device=rows.device) - before[rows]
         return rows, self.seen[starts[rows] + within]
 
 
