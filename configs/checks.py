@@ -52,7 +52,7 @@ def problems(config: Config) -> Iterator[Found]:
         yield from _devices(config, stage)
         yield from _stage(config, stage)
         yield from _hedge(config, stage)
-        yield from _autoscale(config, stage)
+        yield from _autoscale(stage)
     yield from _workload(config)
     for path, tune in config.tune.items():
         try:
@@ -173,7 +173,7 @@ def _stage(config: Config, stage: StageConfig) -> Iterator[Found]:
         )
 
 
-def _autoscale(config: Config, stage: StageConfig) -> Iterator[Found]:
+def _autoscale(stage: StageConfig) -> Iterator[Found]:
     """It begins within its bounds, and every replica that may come has a place."""
     rule = stage.autoscale
     if rule is None:

@@ -26,7 +26,7 @@ def pipeline_of(config: Config, predict: Callable[[StageConfig], Predict]) -> Pi
                 name=name,
                 policy=stage.policy,
                 predict_ns=predict(stage),
-                replicas=stage.replicas,
+                replicas=stage.most_replicas,
                 max_batch=stage.max_batch,
                 max_items=stage.max_items,
                 discipline=stage.discipline,
@@ -36,6 +36,8 @@ def pipeline_of(config: Config, predict: Callable[[StageConfig], Predict]) -> Pi
                 parents=parents[name],
                 branch=branch[name],
                 hedge=stage.hedge,
+                autoscale=stage.autoscale,
+                start=stage.replicas if stage.autoscale else None,
                 coalesce=stage.coalesce,
                 locality=stage.locality,
             )
@@ -82,7 +84,7 @@ def _shared(config: Config, stage: StageConfig) -> tuple[str, ...]:
     """The shared device of each replica; none where every replica has one of its own."""
     if any(config.devices[name].each for name in stage.device):
         return ()
-    return stage.device * stage.replicas if len(stage.device) == 1 else stage.device
+    return stage.device * stage.most_replicas if len(stage.device) == 1 else stage.device
 
 
 def branches(parents: dict[str, tuple[str, ...]]) -> dict[str, str]:

@@ -19,7 +19,7 @@ import numpy as np
 from executors.payloads import Payloads
 from executors.slab import Columns
 from executors.transport import Back, Finished, Gone, Lost, Raised, Report, Transport
-from policies.commands import Complete, Drop, SetTimer, StartBatch
+from policies.commands import Complete, Drop, SetTimer, StartBatch, StartReplica, StopReplica
 from policies.contract import NEVER_NS
 from policies.requests import RequestTable
 from policies.runlog import Outcome
@@ -284,6 +284,10 @@ class Dispatcher:
                 self._listener.dropped(
                     self.now_ns, command.requests, command.outcome, command.reason
                 )
+            elif isinstance(command, StartReplica):
+                self._transport.launch(command.stage, command.replica)
+            elif isinstance(command, StopReplica):
+                self._transport.retire(command.stage, command.replica)
 
     def _start(self, batch: StartBatch) -> None:
         stage, replica = key = batch.stage, batch.replica

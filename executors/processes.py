@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from executors.realtime import pin_this_thread
 from executors.replica import Replica, WorkerError, close_all
@@ -53,6 +53,10 @@ class ProcessTransport:
         """By file descriptor of the pipe."""
         self._down: dict[Key, bool] = {}
         """Replicas without a process, and whether they will return."""
+        self._off: set[Key] = set()
+        """Replicas that were let go: nobody waits for them."""
+        self._errands: dict[Key, threading.Thread] = {}
+        """Who ended or started a replica's process last: it is one at a time."""
         self._inbox: deque[Report] = deque()
         """Reports from other threads, and those to be repeated."""
         self._revivals: list[threading.Thread] = []
@@ -85,11 +89,22 @@ class ProcessTransport:
         with contextlib.suppress(BlockingIOError, OSError):
             self._waker.send(b"\0")
 
-    def repeat_losses(self) -> None:
-        """Report again, to a new listener, every replica that is down."""
+    def begin(self, off: Collection[Key]) -> None:
+        """Meet a new listener, which expects all replicas but ``off`` to be up: report again every one
+        that is down, let those go that it has no use for, and bring those up that were let go.
+        """
         while self._inbox:
             self._taken_in(self._inbox.popleft())
+        for key in self._replicas:
+            if key in off:
+                self._off.add(key)
+                if key not in self._down:
+                    self.retire(*key)
+            elif key in self._off:
+                self.launch(*key)
         for (stage, replica), returns in self._down.items():
+            if (stage, replica) in self._off:
+                continue
             # In front of the return, which another thread may report meanwhile.
             self._inbox.appendleft(Lost(stage, replica, returns))
 
@@ -105,8 +120,40 @@ class ProcessTransport:
             else:
                 reports.append(self._read(fd))
         while self._inbox:
-            reports.append(self._taken_in(self._inbox.popleft()))
+            report = self._taken_in(self._inbox.popleft())
+            if report is not None:
+                reports.append(report)
         return reports
+
+    def launch(self, stage: int, replica: int) -> None:
+        """Start another process for it, in the background."""
+        key = stage, replica
+        self._off.discard(key)
+        if key not in self._live.values() and not self._down.get(key, False):
+            self._down[key] = True
+            self._in_background(key, self._revive)
+
+    def retire(self, stage: int, replica: int) -> None:
+        """End its process, in the background."""
+        key = stage, replica
+        self._off.add(key)
+        self._live = {fd: other for fd, other in self._live.items() if other != key}
+        self._in_background(key, lambda key: self._replicas[key].end())
+
+    def _in_background(self, key: Key, errand: Callable[[Key], None]) -> None:
+        """Do something about a replica's process once what was to be done before is done."""
+        before = self._errands.get(key)
+
+        def run() -> None:
+            if before is not None:
+                before.join()
+            errand(key)
+
+        thread = threading.Thread(target=run, name="delayline-revive")
+        self._errands[key] = thread
+        self._revivals = [other for other in self._revivals if other.is_alive()]
+        self._revivals.append(thread)
+        thread.start()
 
     def kill(self, stage: int, replica: int) -> None:
         """End a replica's process; it is then lost like any other."""
@@ -150,10 +197,7 @@ class ProcessTransport:
         self._live = {fd: other for fd, other in self._live.items() if other != key}
         self._down[key] = self._respawn
         if self._respawn:
-            thread = threading.Thread(target=self._revive, args=(key,), name="delayline-revive")
-            self._revivals = [other for other in self._revivals if other.is_alive()]
-            self._revivals.append(thread)
-            thread.start()
+            self._in_background(key, self._revive)
         return Lost(*key, returns=self._respawn)
 
     def _revive(self, key: Key) -> None:
@@ -174,12 +218,17 @@ class ProcessTransport:
         self._inbox.append(report)
         self.wake()
 
-    def _taken_in(self, report: Report) -> Report:
-        """Note a report of a revival."""
+    def _taken_in(self, report: Report) -> Report | None:
+        """Note a report of a revival; None where the replica has been let go in the meantime."""
+        key = report.stage, report.replica
         if isinstance(report, Back):
-            key = report.stage, report.replica
             del self._down[key]
+            if key in self._off:
+                self.retire(*key)
+                return None
             self._live[self._replicas[key].pipe.fileno()] = key
         elif isinstance(report, Gone):
-            self._down[report.stage, report.replica] = False
+            self._down[key] = False
+            if key in self._off:
+                return None
         return report

@@ -67,7 +67,13 @@ class Session:
         )
         self._failure: ExecutorError | None = None
         self._ended = threading.Event()
-        transport.repeat_losses()
+        transport.begin(
+            {
+                (index, replica)
+                for index, stage in enumerate(pipeline.stages)
+                for replica in range(stage.there, stage.replicas)
+            }
+        )
         self._thread = threading.Thread(target=self._dispatch, name="delayline-dispatch")
         self._thread.start()
 

@@ -78,6 +78,14 @@ class Transport(Protocol):
         """Return at ``until_ns``, when there are reports, or when woken; whichever is first."""
         ...
 
+    def launch(self, stage: int, replica: int) -> None:
+        """Begin to bring up a replica that was let go; ``Back`` or ``Gone`` follows."""
+        ...
+
+    def retire(self, stage: int, replica: int) -> None:
+        """Let a replica go that runs nothing."""
+        ...
+
     def wake(self) -> None:
         """End a wait, now or the next one. May be called by any thread."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 
-from policies import flow
+from policies import autoscaling, flow
 from policies.board import Board
 from policies.commands import ESTIMATE_TIMER, EXPIRY_TIMER, TICK_TIMER, SetTimer
 from policies.contract import NEVER_NS, NO_SIZE
@@ -17,6 +17,7 @@ def arm(board: Board) -> None:
     if board.estimates is not None:
         board.out.append(SetTimer(board.estimates.ends_ns, ESTIMATE_TIMER, NO_SIZE))
     _arm_tick(board)
+    autoscaling.arm(board)
 
 
 def arm_expiry(board: Board) -> None:
@@ -27,7 +28,9 @@ def arm_expiry(board: Board) -> None:
 
 
 def run_due(board: Board, now_ns: int) -> None:
-    """Close estimation windows, then tick policies, then let requests expire, as far as due."""
+    """Close estimation windows, then tick policies, then let requests expire, then have replicas come and
+    go, as far as due.
+    """
     estimates = board.estimates
     if estimates is not None and estimates.ends_ns <= now_ns:
         while estimates.ends_ns <= now_ns:
@@ -38,6 +41,8 @@ def run_due(board: Board, now_ns: int) -> None:
         _arm_tick(board)
     if board.deadlines and board.deadlines[0][0] <= now_ns:
         _expire(board, now_ns)
+    if board.scaled:
+        autoscaling.run_due(board, now_ns)
 
 
 def _close_window(board: Board, estimates: Estimates) -> None:

@@ -32,6 +32,7 @@ class Board:
         for stage, after_ns in zip(self.stages, downstream, strict=True):
             stage.downstream_ns = after_ns
         self.roots = [stage for stage in self.stages if stage.is_root]
+        self.scaled = [stage for stage in self.stages if stage.scaling is not None]
         self.hedged = [stage for stage in reversed(self.stages) if stage.hedging is not None]
         self.sinks = sum(not stage.children for stage in self.stages)
         self.forked = (

@@ -55,6 +55,8 @@ TICK_TIMER = -3
 """``SetTimer.stage`` of the timer for the policies' own ticks."""
 HEDGE_TIMER = -4
 """``SetTimer.stage`` of the timer for a batch that will have run for too long."""
+SCALE_TIMER = -5
+"""``SetTimer.stage`` of the timer at which a stage's replicas are counted and their number decided."""
 
 
 class Complete(NamedTuple):
@@ -71,4 +73,18 @@ class Drop(NamedTuple):
     reason: str
 
 
-Command = StartBatch | SetTimer | Complete | Drop
+class StartReplica(NamedTuple):
+    """Bring up a replica that is not there; then call ``replica_back``."""
+
+    stage: int
+    replica: int
+
+
+class StopReplica(NamedTuple):
+    """Let a replica go, which runs nothing; nothing is sent to it until it has been started again."""
+
+    stage: int
+    replica: int
+
+
+Command = StartBatch | SetTimer | Complete | Drop | StartReplica | StopReplica

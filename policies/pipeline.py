@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from policies.admission import Admission
+from policies.autoscale import Autoscale
 from policies.coalesce import Coalesce
 from policies.contract import Policy, Reads
 from policies.hedge import Hedge
@@ -59,6 +60,15 @@ class Stage:
     """Whether requests of one key are computed once; None where each is computed."""
     locality: Locality | None = None
     """What replicas hold, so that it matters which of them serves a request; None where it does not."""
+    autoscale: Autoscale | None = None
+    """When its replicas become more or fewer, up to ``replicas``; None for never."""
+    start: int | None = None
+    """How many of them there are at the start; None for all."""
+
+    @property
+    def there(self) -> int:
+        """Replicas that there are at the start."""
+        return self.replicas if self.start is None else self.start
 
     @property
     def keyed(self) -> bool:

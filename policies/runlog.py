@@ -161,7 +161,9 @@ class StageLog:
     batches: BatchLog
     visits: Visits
     down: tuple[tuple[int, int, int], ...] = ()
-    """(replica, from_ns, to_ns) for each spell in which a replica was lost."""
+    """(replica, from_ns, to_ns) for each spell in which a replica was lost, or not there."""
+    off: tuple[tuple[int, int, int], ...] = ()
+    """The same for those in which autoscaling had no use for it: it was down then, and not paid for."""
 
 
 @dataclass(frozen=True, slots=True)

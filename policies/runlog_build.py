@@ -22,6 +22,9 @@ from policies.runlog import (
 )
 from policies.stage_state import StageState
 
+Spell = tuple[int, int, int]
+"""(replica, from_ns, to_ns)"""
+
 
 def build_log(
     pipeline: Pipeline,
@@ -73,6 +76,7 @@ def build_log(
                     (replica, from_ns, end_ns if to_ns < 0 else to_ns)
                     for replica, from_ns, to_ns in stage.down
                 ),
+                off=_spells(stage.scaling.spells if stage.scaling else (), end_ns),
             )
         )
     ended_ns = np.where(sinks_left == 0, done_ns, -1)
@@ -92,6 +96,11 @@ def build_log(
         keys=None if table.keys is None else np.array(table.keys, np.int64),
     )
     return RunLog(requests, tuple(logs), tuple(devices), end_ns, info)
+
+
+def _spells(spells: Sequence[Spell], end_ns: int) -> tuple[Spell, ...]:
+    """The same, those that last still up to the end of the run."""
+    return tuple((r, from_ns, end_ns if to_ns < 0 else to_ns) for r, from_ns, to_ns in spells)
 
 
 def _with_keys(stage: StageState, batches: BatchLog, visits: VisitLog, items: Int64) -> BatchLog:

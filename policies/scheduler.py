@@ -106,7 +106,7 @@ class Scheduler(Board):
         if here.children:
             for child in here.children:
                 if child.parents > 1:
-                    flow.join(self, child, now_ns, requests)
+                    flow.join(self, here, child, now_ns, requests)
                 elif requests:
                     flow.enter(self, child, now_ns, now_ns, requests)
         else:
@@ -129,6 +129,8 @@ class Scheduler(Board):
         """
         here = self.stages[stage]
         batch = here.running[replica]
+        if here.scaling is not None:
+            here.scaling.leaving.discard(replica)
         if batch is not None:
             self._release(here, now_ns, replica, None)
             here.journal.lost(here.row[replica])
@@ -199,6 +201,8 @@ class Scheduler(Board):
                 self.dirty |= 1 << here.index
             else:
                 here.wake_size = 1
+        if here.scaling is not None:
+            here.scaling.released(self, here, now_ns, replica)
         return batch
 
     def _free_slot(self, here: StageState, now_ns: int, replica: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from policies.admission import admits
+from policies.autoscaling import Autoscaling
 from policies.caches import Caches
 from policies.coalesce import Flight, fold
 from policies.commands import StartBatch
@@ -84,6 +85,7 @@ class StageState:
         "returning",
         "row",
         "running",
+        "scaling",
         "service_ns",
         "spec",
         "state",
@@ -137,8 +139,8 @@ class StageState:
         self.children: list[StageState] = []
         self.is_root = not spec.parents
 
-        self.up = spec.replicas
-        self.idle = (1 << spec.replicas) - 1
+        self.up = spec.there
+        self.idle = (1 << spec.there) - 1
         """Bit r is set while replica r is up and runs nothing."""
         self.running: list[StartBatch | None] = [None] * spec.replicas
         """By replica, its batch; and of that batch:"""
@@ -149,7 +151,7 @@ class StageState:
         self.retries: deque[Retry] = deque()
         self.returning = 0
         """Replicas that are down and will come back."""
-        self.down: list[tuple[int, int, int]] = []
+        self.down = [(replica, 0, -1) for replica in range(spec.there, spec.replicas)]
         """(replica, from_ns, to_ns), to_ns -1 while it is down."""
         self.devices = [devices[name] for name in dict.fromkeys(spec.device)]
         self.device_of = [devices[name] for name in spec.device]
@@ -174,6 +176,9 @@ class StageState:
         """By request, at a stage that coalesces or has locality."""
         self.flight = Flight(self.keys) if spec.coalesce and spec.coalesce.in_flight else None
         self.caches = Caches(spec.locality, spec.replicas, self.keys) if spec.locality else None
+        self.scaling = (
+            Autoscaling(spec.autoscale, spec.there, spec.replicas) if spec.autoscale else None
+        )
         self.hedging = (
             Hedging(spec.hedge, self.running, self.row, self.service_ns, self.journal)
             if spec.hedge

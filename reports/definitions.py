@@ -149,8 +149,8 @@ DEFINITIONS = (
         "stages.NAME.utilization",
         "share",
         "sum over b of |[dispatched(b), finished(b)) in W| / (replicas x duration)",
-        "Share of the replicas' time in which they ran a batch. For a device: over all stages on it, by "
-        "slots instead of replicas.",
+        "Share of the replicas' time in which they ran a batch; time in which autoscaling had no use for a "
+        "replica does not count. For a device: over all stages on it, by slots instead of replicas.",
     ),
     Definition(
         "busy seconds",
@@ -179,7 +179,8 @@ DEFINITIONS = (
         "cost.replica_seconds",
         "s",
         "sum over stages of replicas x duration",
-        "Replica time that was paid for, busy or not.",
+        "Replica time that was paid for, busy or not: less the time in which autoscaling had no use for a "
+        "replica, while one that starts is paid for.",
     ),
     Definition(
         "replica-seconds per 1,000",

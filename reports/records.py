@@ -159,6 +159,7 @@ def _run_document(run: Run) -> dict[str, object]:
                 "branch": stage.branch,
                 "parents": stage.parents,
                 "down": stage.down,
+                "off": stage.off,
             }
             for stage in log.stages
         ],
@@ -253,6 +254,7 @@ def _stage_of(entry: Mapping[str, Any], visits: pa.Table, batches: pa.Table) -> 
         batches=batch_log,
         visits=visit_log,
         down=tuple((replica, start, end) for replica, start, end in entry["down"]),
+        off=tuple((replica, start, end) for replica, start, end in entry.get("off", ())),
     )
 
 

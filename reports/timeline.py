@@ -11,6 +11,7 @@ from policies.runlog import Int64, RunLog
 from reports.freetime import contended, slots_taken
 from reports.percentiles import NS_PER_S
 from reports.steps import mean_level
+from reports.totals import off_spells
 from reports.waits import first_sent_ns, visit_times
 
 Floats = NDArray[np.float64]
@@ -69,7 +70,11 @@ class StageTimeline:
     queue_ms: Floats
     """Mean whole wait of the requests sent in the bin."""
     utilization: Floats
-    """Share of the replicas that ran a batch."""
+    """Share of the replicas that ran a batch, of those that are paid for."""
+    replicas: Floats | None
+    """Mean number of replicas that could run batches; None where they do not come and go."""
+    paid: Floats | None
+    """The same of those that are paid for, with those that are starting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +116,15 @@ def _stage(log: RunLog, index: int, bins: Bins) -> StageTimeline:
     dropped = ~sent & (ended >= 0)
     left_ns[dropped] = ended[dropped]
     busy = mean_level(stage.batches.dispatched_ns, stage.batches.finished_ns, bins.edges_ns)
+    paid = stage.replicas - mean_level(*off_spells(stage), bins.edges_ns)
+    down = np.array(stage.down, np.int64).reshape(-1, 3)
+    up = stage.replicas - mean_level(down[:, 1], down[:, 2], bins.edges_ns)
     return StageTimeline(
         name=stage.name,
         queue_length=mean_level(visits.enqueued_ns, left_ns, bins.edges_ns),
         hold_ms=bins.means(times.dispatched_ns, times.hold_ns) / 1e6,
         queue_ms=bins.means(times.dispatched_ns, times.queue_ns) / 1e6,
-        utilization=busy / stage.replicas,
+        utilization=busy / paid,
+        replicas=up if stage.off else None,
+        paid=paid if stage.off else None,
     )

@@ -26,6 +26,8 @@ class StageTotals:
     mean_batch: float | None
     busy_s: float
     discarded_s: float
+    off_s: float
+    """Time in which replicas were not there, summed over them: nobody paid for it."""
     utilization: float | None
     computed_share: float | None
     missed_share: float | None
@@ -136,6 +138,7 @@ def _stage(stage: StageLog, warmup_ns: int, end_ns: int) -> StageTotals:
         starts_ns = batches.dispatched_ns[batches.discarded]
         ends_ns = batches.finished_ns[batches.discarded]
         discarded_ns = overlap_ns(starts_ns, ends_ns, warmup_ns, end_ns)
+    off_ns = overlap_ns(*off_spells(stage), warmup_ns, end_ns)
     return StageTotals(
         name=stage.name,
         replicas=stage.replicas,
@@ -143,10 +146,17 @@ def _stage(stage: StageLog, warmup_ns: int, end_ns: int) -> StageTotals:
         mean_batch=share(int(sizes.sum()), len(sizes)),
         busy_s=used_ns / NS_PER_S,
         discarded_s=discarded_ns / NS_PER_S,
-        utilization=share(used_ns, stage.replicas * (end_ns - warmup_ns)),
+        off_s=off_ns / NS_PER_S,
+        utilization=share(used_ns, stage.replicas * (end_ns - warmup_ns) - off_ns),
         computed_share=_share_of(batches.computed, batches.requests, late),
         missed_share=_share_of(batches.missed, run, late),
     )
+
+
+def off_spells(stage: StageLog) -> tuple[Int64, Int64]:
+    """Starts and ends of the spells in which replicas were not there and not paid for."""
+    spells = np.array(stage.off, np.int64).reshape(-1, 3)
+    return spells[:, 1], spells[:, 2]
 
 
 def counted_batches(batches: BatchLog, warmup_ns: int) -> NDArray[np.bool_]:
@@ -164,6 +174,7 @@ def _share_of(part: Int64 | None, whole: Int64, rows: NDArray[np.bool_]) -> floa
 def _cost(stages: tuple[StageTotals, ...], duration_s: float, answers: int) -> Cost:
     used_s = sum(stage.busy_s for stage in stages)
     paid_s = sum(stage.replicas for stage in stages) * duration_s
+    paid_s -= sum(stage.off_s for stage in stages)
     return Cost(
         busy_seconds=used_s,
         busy_seconds_per_1000=share(1000 * used_s, answers),

@@ -13,7 +13,7 @@ from typing import Any
 
 import simpy
 
-from policies.commands import Command, SetTimer, StartBatch
+from policies.commands import Command, Complete, Drop, SetTimer, StartBatch, StartReplica
 from policies.contract import NEVER_NS
 from policies.scheduler import Scheduler
 from sim.service_times import Repeated, ServiceTimes
@@ -162,13 +162,21 @@ class SimpyDriver:
                 at_ns = source.wake_ns(command)
                 if at_ns != NEVER_NS:
                     self.env.timeout(at_ns - now_ns, command).callbacks.append(self._on_timer)
-            else:
+            elif isinstance(command, Complete | Drop):
                 source.ended(now_ns, command.requests)
+            elif isinstance(command, StartReplica):
+                self._start(command)
         if source.alarm_ns < self._alarm_ns:
             self._alarm_ns = source.alarm_ns
             self.env.timeout(self._alarm_ns - now_ns).callbacks.append(self._on_alarm)
         if source.next_ns == NEVER_NS:
             self._stop_if_over(now_ns)
+
+    def _start(self, command: StartReplica) -> None:
+        """The replica can run batches once it has started."""
+        rule = self.scheduler.pipeline.stages[command.stage].autoscale
+        started = self.env.timeout(rule.cold_start_ns if rule else 0)
+        started.callbacks.append(lambda _: self.restore(command.stage, command.replica))
 
     def _rested_ns(self, stage: int, replica: int, now_ns: int) -> int:
         ended_ns = self._ended_ns.get((stage, replica))

@@ -53,7 +53,11 @@ class PlayedReplicas:
         self._events: list[tuple[int, int, Report | Submission]] = []
         self._order = count()
         self._busy: set[tuple[int, int]] = set()
-        self._down: set[tuple[int, int]] = set()
+        self._down = {
+            (k, replica)
+            for k, stage in enumerate(pipeline.stages)
+            for replica in range(stage.there, stage.replicas)
+        }
         self._left = 0
         rows = [stage.max_batch for stage in pipeline.stages]
         names = [stage.name for stage in pipeline.stages]
@@ -81,6 +85,18 @@ class PlayedReplicas:
 
     def wake(self) -> None:
         raise AssertionError("nobody else is here to wake the dispatcher")
+
+    def launch(self, stage: int, replica: int) -> None:
+        assert (stage, replica) in self._down
+        comes = self._rng.random() >= self._trouble / 2
+        report = Back(stage, replica) if comes else Gone(stage, replica)
+        self._push(self.clock_ns + self._rng.randrange(60), report)
+
+    def retire(self, stage: int, replica: int) -> None:
+        key = stage, replica
+        assert key not in self._busy
+        assert key not in self._down
+        self._down.add(key)
 
     def start(self, stage: int, replica: int, requests: int) -> None:
         key = stage, replica

@@ -38,7 +38,7 @@ from sim.simulate import Beside, replay_pipeline, run, simulate
 from tests.executor_models import WIDTH, SlowAtFirst
 from tests.pipeline_strategies import ARRIVALS, pipelines, predicted_ns, workload_of
 
-MANY = 5 * settings.get_profile(settings.get_current_profile_name()).max_examples
+MANY = 3 * settings.get_profile(settings.get_current_profile_name()).max_examples
 
 HEDGES = st.one_of(
     st.builds(Hedge, after_ns=st.integers(0, 40), budget=st.sampled_from([0.3, 1.0])),

@@ -66,9 +66,15 @@ def _bars(axes: Axes, group: Breakdown, used: Sequence[str], end: float) -> None
 
 
 def over_time(line: Timeline) -> str:
-    """Panels over one time axis: arrivals, queue lengths, waits, holds, utilization."""
-    with Sheet(10, 9.2, rows=5) as sheet:
+    """Panels over one time axis: arrivals, queue lengths, waits, holds, utilization; and replicas, where
+    they come and go.
+    """
+    scaled = [index for index, stage in enumerate(line.stages) if stage.replicas is not None]
+    rows = 6 if scaled else 5
+    with Sheet(10, 1.84 * rows, rows=rows) as sheet:
         arrivals, *others = sheet.axes
+        if scaled:
+            _replicas(others.pop(), line, scaled)
         time = line.bins.middle_s
         arrivals.set_title("Arrival rate, requests/s")
         arrivals.fill_between(time, line.arrival_rate_hz, color=GRID, linewidth=0)
@@ -93,11 +99,29 @@ def over_time(line: Timeline) -> str:
                 axes.tick_params(labelbottom=False)
         others[-1].set_ylim(0, 1.05)
         others[-1].set_yticks([0, 0.5, 1], ["0%", "50%", "100%"])
-        others[-1].set_xlabel("time, s")
+        sheet.axes[-1].set_xlabel("time, s")
         for axes, (_, columns) in zip(others, panels, strict=True):
             devices = line.devices if axes is others[-1] else ()
             _name_lines(axes, line, columns, devices)
         return sheet.svg("Arrival rate, queues, waits, holds and utilization over time, by stage")
+
+
+def _replicas(axes: Axes, line: Timeline, scaled: Sequence[int]) -> None:
+    """How many replicas serve, and how many are paid for, of the stages where that changes."""
+    axes.set_title("Replicas that serve; dotted: paid for, with those that start")
+    labels = []
+    for index in scaled:
+        stage = line.stages[index]
+        if stage.replicas is None or stage.paid is None:
+            continue
+        kinds = ((stage.paid, 1.0, (0, (1, 1.5))), (stage.replicas, 1.4, dash(index)))
+        for column, width, dashes in kinds:
+            axes.plot(
+                line.bins.middle_s, column, color=color(index), linewidth=width, linestyle=dashes
+            )
+        labels.append((float(stage.replicas[-1]), stage.name, color(index)))
+    axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
+    end_labels(axes, labels, gap=0.16)
 
 
 def _name_lines(

@@ -30,6 +30,8 @@ def obstacle(pipeline: Pipeline, times: Sequence[ServiceTimes], requests: int) -
     for stage, each in zip(pipeline.stages, times, strict=True):
         if stage.hedge is not None:
             return f"stage {stage.name}: its batches are hedged"
+        if stage.autoscale is not None:
+            return f"stage {stage.name}: its replicas come and go"
         if stage.coalesce is not None:
             return f"stage {stage.name}: it coalesces requests of one key"
         if stage.locality is not None:

@@ -175,15 +175,19 @@ def pools_of(config: Config, most: Most = None) -> tuple[tuple[Pool, ...], bool]
 
     A stage may be on the device that it names, and on every device type that its ``service_on`` has
     times for; stages that name one shared device are a pool together. ``most`` bounds the pools: all of
-    them, or by the name of a stage or a device. Raises ConfigError for replicas of one stage on several
-    devices, and where only some devices have a price.
+    them, or by the name of a stage or a device. Raises ConfigError for replicas that come and go or are of
+    one stage on several devices, and where only some devices have a price.
     """
     places: dict[str, tuple[str, ...]] = {}
     shared: dict[str, list[str]] = {}
     problems: list[Problem] = []
     for stage in config.stages:
         named = list(dict.fromkeys(stage.device)) or [NO_DEVICE]
-        if len(named) > 1:
+        if stage.autoscale is not None:
+            where = f"stages.{stage.name}.autoscale"
+            text = "is set, and planning finds how many replicas there are to be; leave it out"
+            problems.append(Problem("", where, text))
+        elif len(named) > 1:
             where = f"stages.{stage.name}.device"
             text = f"names {' and '.join(named)}; planning gives all replicas of a stage one device"
             problems.append(Problem("", where, text))

@@ -43,9 +43,12 @@ def cost_of(config: Config, knobs: tuple[Tunable, ...], asked: CostName | None =
     """The cost that is asked for, or the right one: what is paid if a knob that is tuned changes that,
     the time that replicas are busy if not.
 
-    Raises ConfigError where what is paid counts, some devices have a price and others have none.
+    Raises ConfigError where what is paid counts, and some devices have a price and others have none, or it
+    hangs on the run how many replicas there are.
     """
     name = asked or ("paid" if _changes_pay(config, knobs) else "busy")
+    if name == "paid" and (problems := list(_scaled(config))):
+        raise ConfigError(problems)
     priced = has_prices(config)
     if name == "paid" and priced and (problems := list(_unpriced(config))):
         raise ConfigError(problems)
@@ -98,6 +101,14 @@ def _changes_pay(config: Config, knobs: tuple[Tunable, ...]) -> bool:
 
 def _ends(found: KnobRange) -> Iterator[object]:
     yield from found.choices if found.choices is not None else (found.low, found.high)
+
+
+def _scaled(config: Config) -> Iterator[Problem]:
+    for stage in config.stages:
+        if stage.autoscale is not None:
+            where = f"stages.{stage.name}.autoscale"
+            text = "is set, so that what is paid hangs on the run; tune for `--cost busy`, or leave it out"
+            yield Problem("", where, text)
 
 
 def _unpriced(config: Config) -> Iterator[Problem]:
