@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from delayline.explain_words import HEADS, LATE, remedy, said
+from delayline.explain_words import HEADS, LATE, MERGE, remedy, said
 from delayline.tables import number, plain_table
 from policies.runlog import Outcome
 from reports.freetime import contended
@@ -134,6 +134,7 @@ class Attributed:
             for one, other in zip(slow.stages, everyone.stages, strict=True)
             for reason in REASONS
         ]
+        lost.append(("a join", MERGE, slow.merge_ns - everyone.merge_ns))
         lost.append(("", LATE, slow.late_ns - everyone.late_ns))
         least_ns = _WORTH_SAYING * slow.latency_ns
         first = sorted((each for each in lost if each[2] > least_ns), key=lambda each: -each[2])
@@ -163,6 +164,9 @@ class Attributed:
             cells = [percent(stage.parts[each] / whole) for each in reasons]
             cells += [percent(stage.total_ns / whole), number(stage.total_ns / NS_PER_MS)]
             table.add_row(stage.name, *(_dashed(cell) for cell in cells))
+        if found.merge_ns:
+            merge = [percent(found.merge_ns / whole), number(found.merge_ns / NS_PER_MS)]
+            table.add_row("at joins", *[""] * len(reasons), *merge)
         if found.late_ns:
             late = [percent(found.late_ns / whole), number(found.late_ns / NS_PER_MS)]
             table.add_row("sent late", *[""] * len(reasons), *late)
@@ -240,6 +244,8 @@ class Attributed:
 
 
 def _merge(join: JoinShares) -> str:
+    if not join.last:
+        return f"no request came to {join.name or 'the answer'}"
     last, share = max(join.last.items(), key=lambda each: each[1])
     return (
         f"at {join.name or 'the answer'} the first branch waits {number(join.merge_ns / NS_PER_MS)} ms for"

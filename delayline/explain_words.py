@@ -56,12 +56,15 @@ def said(reason: str, stage: str) -> str:
         LOST: f"in a batch of {stage} that was lost",
         SERVICE: f"in service at {stage}",
         LATE: "before it was sent",
+        MERGE: f"at {stage} for a branch that it then went on without",
     }[reason]
 
 
 def remedy(log: RunLog, reason: str, name: str) -> str:
     """What would help against a reason at a stage."""
     stage = next((each for each in log.stages if each.name == name), None)
+    if stage is None and reason == MERGE:
+        return "a smaller quorum or an earlier deadline of the merge"
     if stage is None:
         return "a load generator with a core of its own"
     return {
@@ -71,6 +74,7 @@ def remedy(log: RunLog, reason: str, name: str) -> str:
         SLOT: f"more slots on {_devices(log, stage)}, or larger batches of the stages on it",
         LOST: f"replicas of {name} that live",
         SERVICE: f"smaller batches or a faster model at {name}",
+        MERGE: f"a smaller quorum or an earlier deadline at {name}",
     }[reason]
 
 

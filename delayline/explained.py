@@ -15,6 +15,7 @@ from policies.runlog import Outcome
 from reports.explain import BatchTold, Explained, VisitTold
 from reports.freetime import contended
 from reports.numbers import NONE, percent
+from reports.paths import ANSWER
 from reports.percentiles import NS_PER_MS
 from reports.reasons import LOST, REASONS, SERVICE, SLOT
 from reports.run import Run
@@ -101,14 +102,12 @@ class Told:
         path = [visit for visit in visits if visit.critical]
         if len(path) > 1:
             sums = {each: sum(visit.parts.get(each, 0) for visit in path) for each in reasons}
+            if MERGE in sums:
+                sums[MERGE] = sum(_merges_along(path))
             table.add_row(
                 "along ›" if forked else "sum",
                 "",
-                *(
-                    "" if each == MERGE else _ms(sums[each]) if sums[each] else NONE
-                    for each in reasons
-                    if each != LATE
-                ),
+                *(_ms(sums[each]) if sums[each] else NONE for each in reasons if each != LATE),
                 _ms(sum(sums.values()) + (found.late_ns if self.stage is None else 0)),
             )
         return table
@@ -161,6 +160,13 @@ def verdict(run: Run, found: Explained) -> str:
         if visit.critical
         for reason, ns in visit.parts.items()
     ]
+    path = [visit for visit in found.visits if visit.critical]
+    parts += [
+        (ns, MERGE, after or "the answer")
+        for ns, after in zip(
+            _merges_along(path), [*(visit.stage for visit in path[1:]), ANSWER], strict=True
+        )
+    ]
     service_ns = sum(ns for ns, reason, _ in parts if reason == SERVICE)
     text += f": {_ms(service_ns)} ms in service"
     waits = [part for part in parts if part[1] != SERVICE]
@@ -170,6 +176,12 @@ def verdict(run: Run, found: Explained) -> str:
     share = percent(spent_ns / (found.latency_ns or 1))
     text += f"; its longest wait, {_ms(spent_ns)} ms ({share}), was {said(reason, stage)}"
     return f"{text}{_merge(found)}; what would help: {remedy(run.log, reason, stage)}"
+
+
+def _merges_along(path: Sequence[VisitTold]) -> list[int]:
+    """The merge wait after each stage of the critical path."""
+    after = [*(visit.stage for visit in path[1:]), ANSWER]
+    return [visit.merge_before(name) for visit, name in zip(path, after, strict=True)]
 
 
 def _against(run: Run, found: Explained) -> str:

@@ -126,11 +126,18 @@ def _given(config: Config, text: str) -> Given:
         try:
             found.append(knob_at(config, f"stages.{stage.name}.policy").read(read))
         except ConfigError as error:
-            raise CommandError(f"--policy {text}: {error.problems[0].text}") from error
+            problem = error.problems[0]
+            knob = problem.where.removeprefix(f"stages.{stage.name}.policy").lstrip(".")
+            told = f"{knob} {problem.text}".lstrip()
+            raise CommandError(f"--policy {text}: {told}") from error
     stages = tuple(
         replace(stage, policy=policy) for stage, policy in zip(config.stages, found, strict=True)
     )
-    checked(replace(config, stages=stages, tune={}))
+    try:
+        checked(replace(config, stages=stages, tune={}))
+    except ConfigError as error:
+        problem = error.problems[0]
+        raise CommandError(f"--policy {text}: {problem.where}: {problem.text}") from error
     return Given(text, tuple(found))
 
 

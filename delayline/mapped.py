@@ -39,8 +39,9 @@ class Told:
         """What was measured."""
         asked = self.mapped.asked
         return (
-            f"{len(self.found.loads)} loads x {len(self.found.objectives_ms)} objectives,"
-            f" {len(self.found.names)} candidates, tuned on one seed and scored on"
+            f"{_many(len(self.found.loads), 'load')} x"
+            f" {_many(len(self.found.objectives_ms), 'objective')},"
+            f" {_many(len(self.found.names), 'candidate')}, tuned on one seed and scored on"
             f" {asked.replications} fresh replications of {asked.requests:,} requests"
         )
 
@@ -79,7 +80,7 @@ class Told:
                 f"the most over {first} is gained by {most.winner.name} ({most.winner.setting}) at"
                 f" {_at(most)}: {_points(most.winner.over_first)}"
             )
-        else:
+        elif len(self.found.names) > 1:
             yield f"nowhere is another candidate surely better than {first}"
 
     def to_json(self) -> dict[str, object]:
@@ -171,12 +172,12 @@ class Told:
     def write_page(self, path: Path) -> None:
         """Write the page. Raises OSError."""
         config = self.mapped.asked.config
-        headline, *details = self.sentences()
+        headline, *details = [*self.sentences(), self.scale]
         write_map_page(
             path,
             MapPage(
                 title=config.name,
-                asked=f"{self.asked}; {self.scale}",
+                asked=self.asked,
                 headline=headline,
                 details=tuple(details),
                 figure=figures.svg(self.found, ""),
@@ -225,6 +226,10 @@ def _table(rows: Rows) -> Table:
     for row in rows.rows:
         table.add_row(*row)
     return table
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
 
 
 def _cell(cell: Cell) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from policies.runlog import Int64, Outcome, RunLog, StageLog
+from policies.runlog import Outcome, RunLog, StageLog
 from reports.paths import Join, Paths, joins, paths
 from reports.reasons import REPLICA, SIZE, SLOT, TIME, StageTimes, stage_times, visit_reasons
 
@@ -50,7 +50,9 @@ class BatchTold:
 
 @dataclass(frozen=True, slots=True)
 class MergeWait:
-    """How long a branch that was done waited for the last one; zero for the last itself."""
+    """How long a branch that was done waited until the join went on: for the last branch, itself excepted,
+    or for one that it then went on without.
+    """
 
     join: str
     """The stage where they meet, empty for the answer."""
@@ -66,7 +68,7 @@ class VisitTold:
     stage: str
     branch: str
     critical: bool
-    """Whether it lies on the critical path, the parts of which sum to the latency."""
+    """Whether it lies on the critical path, the parts and merge waits of which sum to the latency."""
     enqueued_ns: int
     over_ns: int
     parts: Mapping[str, int]
@@ -74,6 +76,10 @@ class VisitTold:
     merges: tuple[MergeWait, ...]
     """For each join that the stage leads to."""
     batch: BatchTold | None
+
+    def merge_before(self, name: str) -> int:
+        """How long it waited for a join to go on; zero where that is none."""
+        return next((merge.wait_ns for merge in self.merges if merge.join == name), 0)
 
     @property
     def merge_ns(self) -> int:
@@ -134,7 +140,7 @@ def _stage(log: RunLog, name: str) -> StageLog:
 
 def _visits(log: RunLog, request: int, found: Paths) -> Iterator[VisitTold]:
     completed = log.requests.outcome[request] == Outcome.COMPLETED
-    meets = list(joins(log)) if completed else []
+    meets = joins(log) if completed else []
     for index, stage in enumerate(log.stages):
         place = np.flatnonzero(stage.visits.made().request == request)
         if not len(place):
@@ -150,17 +156,23 @@ def _visits(log: RunLog, request: int, found: Paths) -> Iterator[VisitTold]:
             over_ns=int(visits.over_ns[at]),
             parts={reason: int(values[at]) for reason, values in visits.parts.items()},
             merges=tuple(
-                _merge(log, join, index, found.finished_ns[:, request])
+                merge
                 for join in meets
                 if index in join.parents
+                and (merge := _merge(log, join, index, found, request)) is not None
             ),
             batch=_batch(stage, int(visits.row[at]), times),
         )
 
 
-def _merge(log: RunLog, join: Join, index: int, finished_ns: Int64) -> MergeWait:
-    last = max(join.parents, key=lambda parent: int(finished_ns[parent]))
-    wait_ns = int(finished_ns[last] - finished_ns[index])
+def _merge(log: RunLog, join: Join, index: int, found: Paths, request: int) -> MergeWait | None:
+    """How long one parent waited; None where the join went on without it."""
+    done = found.in_time(join)[:, request]
+    mine = int(done[join.parents.index(index)])
+    if mine < 0:
+        return None
+    last = join.parents[int(np.argmax(done))]
+    wait_ns = int(found.entered_ns[join.index, request]) - mine
     return MergeWait(join.name, wait_ns, log.stages[last].name)
 
 

@@ -2,12 +2,13 @@
 
 Every way of a completed request through the graph takes as long as its latency, once the time is counted
 that a branch which is done waits at the join for the others (the merge wait, one for each edge). On the
-critical path that wait is zero: each of its stages was the last parent of the next.
+critical path each stage was the last parent of the next, and there is no such wait but where a join waits
+for a time or a branch that it then goes on without. Branches that a join goes on without are no ways.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,62 +22,73 @@ ANSWER = ""
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """Where branches meet: a stage, or the answer."""
+
+    name: str
+    """The stage's, or :data:`ANSWER`."""
+    index: int
+    """Its place among the stages; the answer is behind the last."""
+    parents: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Paths:
     """Of completed requests, by request id; what others have here means nothing."""
 
     finished_ns: Int64
     """(stages, n): when the request's batch at the stage was over, -1 where it was not served there."""
+    entered_ns: Int64
+    """(stages + 1, n): when it entered the stage's queue, -1 where it did not; the last is the answer."""
     critical: NDArray[np.bool_]
     """(stages, n): whether the stage lies on the request's critical path."""
 
+    def in_time(self, join: Join) -> Int64:
+        """(parents, n): when each parent was done, -1 where the join went on without it."""
+        done = self.finished_ns[list(join.parents)]
+        found: Int64 = np.where(done <= self.entered_ns[join.index], done, -1)
+        return found
 
-@dataclass(frozen=True, slots=True)
-class Join:
-    """Where several branches meet: a stage, or the answer."""
-
-    name: str
-    """The stage's, or :data:`ANSWER`."""
-    parents: tuple[int, ...]
+    def merge_ns(self, join: Join) -> Int64:
+        """(n,): how long the last parent that was in time waited; zero without a merge rule."""
+        waited: Int64 = self.entered_ns[join.index] - self.in_time(join).max(axis=0)
+        return waited
 
 
 def paths(log: RunLog) -> Paths:
     """The critical path of every completed request; of branches that end together the first counts."""
     finished = np.array([finished_by_request(log, stage) for stage in log.stages], np.int64)
+    entered = np.full((len(log.stages) + 1, len(log.requests)), -1, np.int64)
+    for index, stage in enumerate(log.stages):
+        visits = stage.visits.made()
+        entered[index, visits.request] = visits.enqueued_ns
+    entered[-1] = log.requests.ended_ns
     critical = np.zeros(finished.shape, np.bool_)
-    completed = log.requests.outcome == Outcome.COMPLETED
-    _mark(critical, finished, sinks(log), completed)
-    places = {stage.name: index for index, stage in enumerate(log.stages)}
-    for index in reversed(range(len(log.stages))):
-        parents = [places[name] for name in log.stages[index].parents]
-        if parents:
-            _mark(critical, finished, parents, critical[index])
-    return Paths(finished, critical)
+    found = Paths(finished, entered, critical)
+    reached = log.requests.outcome == Outcome.COMPLETED
+    for join in reversed(list(meetings(log))):
+        here = reached if join.name == ANSWER else critical[join.index]
+        last = np.asarray(join.parents)[np.argmax(found.in_time(join), axis=0)]
+        for parent in join.parents:
+            critical[parent] |= here & (last == parent)
+    return found
 
 
-def joins(log: RunLog) -> Iterator[Join]:
-    """Every place where several branches meet, in order."""
+def meetings(log: RunLog) -> Iterator[Join]:
+    """Every stage that has parents, in order, and the answer."""
     places = {stage.name: index for index, stage in enumerate(log.stages)}
-    for stage in log.stages:
-        if len(stage.parents) > 1:
-            yield Join(stage.name, tuple(sorted(places[name] for name in stage.parents)))
-    ends = sinks(log)
-    if len(ends) > 1:
-        yield Join(ANSWER, tuple(ends))
+    for index, stage in enumerate(log.stages):
+        if stage.parents:
+            yield Join(stage.name, index, tuple(sorted(places[name] for name in stage.parents)))
+    yield Join(ANSWER, len(log.stages), tuple(sinks(log)))
+
+
+def joins(log: RunLog) -> list[Join]:
+    """Those of them where several branches meet."""
+    return [join for join in meetings(log) if len(join.parents) > 1]
 
 
 def sinks(log: RunLog) -> list[int]:
     """The stages that nothing follows."""
     parents = {name for stage in log.stages for name in stage.parents}
     return [index for index, stage in enumerate(log.stages) if stage.name not in parents]
-
-
-def _mark(
-    critical: NDArray[np.bool_],
-    finished: Int64,
-    among: Sequence[int],
-    requests: NDArray[np.bool_],
-) -> None:
-    """Mark for each of the requests the stage among these that finished last."""
-    last = np.asarray(among)[np.argmax(finished[among], axis=0)]
-    for index in among:
-        critical[index] |= requests & (last == index)

@@ -5,7 +5,7 @@ Where a request entered the stage's queue at the very instant at which the batch
 (``size``); otherwise its time had (``time``), and so it counts where a hold was cut short, because another
 stage took the slot. Time in which the stage is not free is waiting for a ``replica``, or, where one is idle,
 for a ``slot`` of its device. Time in a batch that was lost with its replica is ``lost``; the rest is
-``service``.
+``service``; so is waiting for a batch under way that computes an identical request.
 """
 
 from __future__ import annotations
@@ -55,7 +55,11 @@ def stage_times(log: RunLog, index: int) -> StageTimes:
     """The running totals of stage number ``index``."""
     free = free_time(log, index)
     stage = log.stages[index]
-    sized = _held_for_size(stage.batches.dispatched_ns, stage.visits.made().enqueued_ns, free)
+    visits, batches = stage.visits.made(), stage.batches
+    sent = batches.dispatched_ns
+    if batches.computed is not None:
+        sent = sent[batches.computed > 0]
+    sized = _held_for_size(sent, visits.enqueued_ns[~_rides(batches, visits)], free)
     return StageTimes(sized, free, idle_time(log, index))
 
 
@@ -73,19 +77,27 @@ def visit_reasons(log: RunLog, index: int, times: StageTimes | None = None) -> V
 
     sized, free, idle = within(times.sized), within(times.free), within(times.idle)
     lost, hedged = before.of_visits(before.lost_ns), before.of_visits(before.hedged_ns)
+    parts = {
+        SIZE: sized,
+        TIME: free - sized,
+        REPLICA: left_ns - visits.enqueued_ns - lost - hedged - idle,
+        SLOT: idle - free,
+        LOST: lost,
+        SERVICE: over_ns - left_ns + hedged,
+    }
+    rides = _rides(stage.batches, visits)
+    if rides.any():
+        whole = over_ns - visits.enqueued_ns
+        parts = {
+            reason: np.where(rides, whole if reason == SERVICE else 0, values)
+            for reason, values in parts.items()
+        }
     return VisitReasons(
         request=visits.request,
         row=visits.row,
         enqueued_ns=visits.enqueued_ns,
         over_ns=over_ns,
-        parts={
-            SIZE: sized,
-            TIME: free - sized,
-            REPLICA: left_ns - visits.enqueued_ns - lost - hedged - idle,
-            SLOT: idle - free,
-            LOST: lost,
-            SERVICE: over_ns - left_ns + hedged,
-        },
+        parts=parts,
     )
 
 
@@ -103,12 +115,37 @@ def _ends(log: RunLog, stage: StageLog, visits: VisitLog) -> tuple[Int64, Int64]
     """When each visit left the queue for good, and when it was over."""
     ended_ns = log.requests.ended_ns[visits.request]
     left_ns = np.where(ended_ns < 0, log.end_ns, ended_ns)
+    # A join that goes on without this branch takes the request out of its queue.
+    for after in _after(log, stage):
+        reached = after.visits.made()
+        entered_ns = np.full(len(log.requests), np.iinfo(np.int64).max)
+        entered_ns[reached.request] = reached.enqueued_ns
+        left_ns = np.minimum(left_ns, entered_ns[visits.request])
     over_ns = left_ns.copy()
     kept = served(stage, visits)
     row = visits.row[kept]
     left_ns[kept] = stage.batches.dispatched_ns[row]
     over_ns[kept] = stage.batches.finished_ns[row]
     return left_ns, over_ns
+
+
+def _after(log: RunLog, stage: StageLog) -> list[StageLog]:
+    """The stages that lie behind one."""
+    reached = {stage.name}
+    found = []
+    for other in log.stages:
+        if reached & set(other.parents):
+            reached.add(other.name)
+            found.append(other)
+    return found
+
+
+def _rides(batches: BatchLog, visits: VisitLog) -> NDArray[np.bool_]:
+    """Visits that waited for the answer of a batch under way, which identical requests had asked for."""
+    if batches.computed is None or not len(batches.computed):
+        return np.zeros(len(visits.row), np.bool_)
+    rides: NDArray[np.bool_] = (visits.row >= 0) & (batches.computed[visits.row] == 0)
+    return rides
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.runlog import Int64, Outcome, RunLog
-from reports.paths import Paths, joins, paths
+from reports.paths import ANSWER, Join, Paths, joins, paths
 from reports.percentiles import percentile
 from reports.reasons import REASONS, VisitReasons, visit_reasons
 from reports.totals import counted_requests
@@ -40,6 +40,13 @@ class Attribution:
         found = np.zeros(len(self.log.requests), np.int64)
         found[visits.request] = visits.parts[reason]
         found[~self.paths.critical[index]] = 0
+        return found
+
+    def on_path(self, join: Join) -> Mask:
+        """By request: whether its critical path goes through a join."""
+        if join.name == ANSWER:
+            return np.ones(len(self.log.requests), np.bool_)
+        found: Mask = self.paths.critical[join.index]
         return found
 
 
@@ -85,6 +92,8 @@ class Shares:
     requests: int
     latency_ns: float
     late_ns: float
+    merge_ns: float
+    """At joins that waited for a branch which they then went on without; zero without a merge rule."""
     stages: tuple[StageShares, ...]
     joins: tuple[JoinShares, ...]
 
@@ -104,6 +113,10 @@ def shares(found: Attribution, group: Mask) -> Shares:
         requests=int(group.sum()),
         latency_ns=_mean(found.latency_ns[group]),
         late_ns=_mean(found.late_ns[group]),
+        merge_ns=sum(
+            _mean((found.paths.merge_ns(join) * found.on_path(join))[group])
+            for join in joins(found.log)
+        ),
         stages=tuple(
             StageShares(
                 stage.name,
@@ -118,16 +131,21 @@ def shares(found: Attribution, group: Mask) -> Shares:
 def _joins(found: Attribution, group: Mask) -> Sequence[JoinShares]:
     told = []
     for join in joins(found.log):
-        finished = found.paths.finished_ns[list(join.parents)][:, group]
-        last = np.argmax(finished, axis=0)
+        done = found.paths.in_time(join)[:, group]
+        went_ns = found.paths.entered_ns[join.index, group]
+        there = went_ns >= 0
+        last = np.argmax(done, axis=0)
+        first_ns = np.where(done >= 0, done, went_ns).min(axis=0)
         told.append(
             JoinShares(
                 join.name,
-                _mean(finished.max(axis=0) - finished.min(axis=0)),
+                _mean(np.where(there, went_ns - first_ns, 0)),
                 {
-                    found.log.stages[parent].name: float((last == place).mean())
+                    found.log.stages[parent].name: float((last[there] == place).mean())
                     for place, parent in enumerate(join.parents)
-                },
+                }
+                if there.any()
+                else {},
             )
         )
     return told

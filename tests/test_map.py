@@ -203,6 +203,7 @@ stages: [{name: a, service: {kind: affine, base: 0ms, per_request: 1ms}}]
             delayline.load_config(written(tmp_path, text, name)),
             loads=[0.4],
             objectives_ns=[9_000_000],
+            policies=NAMES,
             requests=3000,
             replications=3,
         )
@@ -302,6 +303,15 @@ def test_policies_that_are_fitted_to_an_objective_are_fitted_to_each(config: Con
         (
             ("--policy", "gredy"),
             "--policy gredy: there is no such candidate; did you mean `greedy`?",
+        ),
+        (
+            ("--policy", "fixed"),
+            "--policy fixed: delay is missing (longest that the oldest request is held)",
+        ),
+        (
+            ("--policy", "{kind: fixed, delay: 1ms, size: 9}"),
+            "--policy {kind: fixed, delay: 1ms, size: 9}: stages.recall.policy: size must be at most"
+            " max_batch (8), not 9",
         ),
         (("--policy", "caps", "--policy", "caps"), "--policy caps is given twice"),
         (

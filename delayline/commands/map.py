@@ -130,6 +130,7 @@ def regime_map(
     options.check_figure(figure, out)
     from delayline import map_grid, mapping
     from delayline.mapped import Told
+    from sim.simulate import engine_for
 
     asked = mapping.regime_map(
         config,
@@ -140,6 +141,9 @@ def regime_map(
         replications=replications,
         quick=quick,
     )
+    driver, why = engine_for(asked.spot(asked.loads[0]).config)
+    if driver != "compiled" and not quiet:
+        say(f"note: on the reference driver, which takes long ({why}); try --quick first")
     began_s = time.perf_counter()
     with backend_for(config, jobs, backend, address) as workers:
         mapped = mapping.run_map(asked, out, backend=workers, quiet=quiet)
