@@ -46,19 +46,21 @@ def measured(session: Session) -> Served:
 
 
 def simulated(
-    session: Session, policy: Mapping[str, object], seed: int, extra_ns: int = 0
+    session: Session, policy: Mapping[str, object], seed: int, turnaround_ns: int = 0
 ) -> Served:
     """The whole session under the policy. A batch takes what the model's own batches of its size were
-    measured to take, resampled in blocks, and ``extra_ns`` on top.
+    measured to take, resampled in blocks, and its share of the turnaround of a full batch, by requests:
+    most of that is answering each, and taking in each that came meanwhile.
     """
+    batches, full = session.batches, session.settings.max_batch
     with tempfile.TemporaryDirectory() as folder:
         samples = Path(folder, "batches.csv")
         columns = {
-            "requests": session.batches.requests,
-            "service_ns": session.batches.service_ns + extra_ns,
+            "requests": batches.requests,
+            "service_ns": batches.service_ns + turnaround_ns * batches.requests // full,
         }
         pyarrow.csv.write_csv(pa.table(columns), samples)
-        config = _config(session.settings.max_batch, policy, samples, seed)
+        config = _config(full, policy, samples, seed)
         log = simulate(config, workload=Workload.of(session.schedule.offsets_ns))
     return Served(log.requests.ended_ns - log.requests.arrival_ns, _batch_of(log))
 

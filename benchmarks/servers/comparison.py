@@ -62,7 +62,7 @@ class Run:
     constant: Side
     """With what a request alone takes longer added to every latency."""
     own: Side
-    """With the server's turnaround in every batch's time, and the constant that is left."""
+    """With the server's turnaround in the batches' time, by requests, and the constant that is left."""
 
 
 @dataclass(frozen=True, slots=True)
