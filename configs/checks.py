@@ -164,6 +164,11 @@ def _stage(config: Config, stage: StageConfig) -> Iterator[Found]:
             f"must end in at least max_batch ({stage.max_batch}), not in {stage.pad_to[-1]}: a larger"
             " batch would fit no size",
         )
+    if stage.merge is not None:
+        try:
+            stage.merge.check(len(config.parents()[stage.name]))
+        except ValueError as error:
+            yield f"{where}.merge", str(error)
     largest = _largest(workload.items)
     if stage.max_items is not None and largest is not None and stage.max_items < largest:
         yield (

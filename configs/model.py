@@ -170,6 +170,11 @@ class StageConfig:
         "stages that must be done with a request before; where no stage says so, the list is a chain",
         default=None,
     )
+    merge: Annotated[Any, KindOf("merge")] | None = knob(
+        "when a request goes on that comes from several stages, and how their results become one; absent is"
+        " when all are done, side by side",
+        default=None,
+    )
     keep: int | None = knob("candidates that are passed on", default=None, ge=1)
     service: Annotated[Any, KindOf("service")] = knob(
         "how long a batch takes; a bare duration is deterministic, absent is no time at all"

@@ -31,6 +31,7 @@ def pipeline_of(config: Config, predict: Callable[[StageConfig], Predict]) -> Pi
                 max_items=stage.max_items,
                 discipline=stage.discipline,
                 queue_bound=stage.queue_bound,
+                merge=stage.merge,
                 admission=stage.admission,
                 device=_shared(config, stage),
                 parents=parents[name],

@@ -71,6 +71,7 @@ FAMILIES = {
     "service": FamilyShort({KIND: "deterministic", "mean": 0}, ("deterministic", "mean")),
     "policy": FamilyShort({KIND: "immediate"}),
     "admission": FamilyShort(),
+    "merge": FamilyShort(),
     "model": FamilyShort(),
 }
 

@@ -6,7 +6,7 @@ import heapq
 
 from policies import autoscaling, flow
 from policies.board import Board
-from policies.commands import ESTIMATE_TIMER, EXPIRY_TIMER, TICK_TIMER, SetTimer
+from policies.commands import ESTIMATE_TIMER, EXPIRY_TIMER, MERGE_TIMER, TICK_TIMER, SetTimer
 from policies.contract import NEVER_NS, NO_SIZE
 from policies.estimates import Estimates
 from policies.runlog import Outcome
@@ -28,8 +28,8 @@ def arm_expiry(board: Board) -> None:
 
 
 def run_due(board: Board, now_ns: int) -> None:
-    """Close estimation windows, then tick policies, then let requests expire, then have replicas come and
-    go, as far as due.
+    """Close estimation windows, then tick policies, then merge what there is, then let requests expire, then
+    have replicas come and go, as far as due.
     """
     estimates = board.estimates
     if estimates is not None and estimates.ends_ns <= now_ns:
@@ -39,6 +39,8 @@ def run_due(board: Board, now_ns: int) -> None:
     if any(stage.next_tick_ns <= now_ns for stage in board.stages):
         _tick(board, now_ns)
         _arm_tick(board)
+    if board.merge_ns <= now_ns:
+        _merge(board, now_ns)
     if board.deadlines and board.deadlines[0][0] <= now_ns:
         _expire(board, now_ns)
     if board.scaled:
@@ -71,6 +73,18 @@ def _arm_tick(board: Board) -> None:
     next_ns = min(stage.next_tick_ns for stage in board.stages)
     if next_ns != NEVER_NS:
         board.out.append(SetTimer(next_ns, TICK_TIMER, NO_SIZE))
+
+
+def _merge(board: Board, now_ns: int) -> None:
+    """Let requests go on without the branches that are late."""
+    for stage in board.stages:
+        if stage.joining is not None:
+            flow.go_on(board, stage, now_ns, stage.joining.overdue(now_ns))
+    board.merge_ns = min(
+        stage.joining.due_ns for stage in board.stages if stage.joining is not None
+    )
+    if board.merge_ns != NEVER_NS:
+        board.out.append(SetTimer(board.merge_ns, MERGE_TIMER, NO_SIZE))
 
 
 def _expire(board: Board, now_ns: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from policies.commands import Command
 from policies.contract import NEVER_NS
 from policies.estimates import Estimates
-from policies.pipeline import Pipeline, downstream_ns
+from policies.pipeline import Pipeline, downstream_ns, joins_that_give_up
 from policies.requests import RequestTable
 from policies.runlog import Outcome
 from policies.stage_state import DeviceState, StageState
@@ -31,6 +31,12 @@ class Board:
         downstream = downstream_ns(pipeline, [stage.service_ns for stage in self.stages])
         for stage, after_ns in zip(self.stages, downstream, strict=True):
             stage.downstream_ns = after_ns
+        for join, before in joins_that_give_up(pipeline):
+            joining = self.stages[join].joining
+            if joining is not None:
+                joining.gives_up = [self.stages[index] for index in before]
+                for stage in joining.gives_up:
+                    stage.given_up_by.append(joining)
         self.roots = [stage for stage in self.stages if stage.is_root]
         self.scaled = [stage for stage in self.stages if stage.scaling is not None]
         self.hedged = [stage for stage in reversed(self.stages) if stage.hedging is not None]
@@ -54,6 +60,8 @@ class Board:
         """Commands of this instant."""
         self.deadlines: list[tuple[int, int]] = []
         """Heap of (deadline_ns, request) of those that may expire."""
+        self.merge_ns = NEVER_NS
+        """When the timer of merges is set for."""
         self.expiry_ns = NEVER_NS
         """When the expiry timer is set for."""
         reads = any(stage.reads_estimates for stage in self.stages)

@@ -53,6 +53,8 @@ ESTIMATE_TIMER = -2
 """``SetTimer.stage`` of the timer at the end of an estimation window."""
 TICK_TIMER = -3
 """``SetTimer.stage`` of the timer for the policies' own ticks."""
+MERGE_TIMER = -6
+"""``SetTimer.stage`` of the timer at which a request goes on without the branches that are late."""
 HEDGE_TIMER = -4
 """``SetTimer.stage`` of the timer for a batch that will have run for too long."""
 SCALE_TIMER = -5

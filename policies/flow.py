@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
 
 from policies.board import Board
-from policies.commands import Complete, Drop, StartBatch
+from policies.commands import MERGE_TIMER, Complete, Drop, SetTimer, StartBatch
+from policies.contract import NO_SIZE
 from policies.runlog import Outcome
 from policies.stage_state import StageState
 
@@ -15,6 +16,9 @@ def enter(
     board: Board, here: StageState, now_ns: int, entered_ns: int, requests: Sequence[int]
 ) -> None:
     """Requests join a queue, as far as they may; its policy is asked if its hold has its size."""
+    if here.given_up_by:
+        gone = [joining.gone for joining in here.given_up_by]
+        requests = [request for request in requests if not any(request in each for each in gone)]
     if here.admits is not None:
         for request in requests:
             if _passes(board, here, now_ns, request):
@@ -24,7 +28,8 @@ def enter(
         requests = _admit(board, here, now_ns, requests)
         if not requests:
             return
-    _push(board, here, entered_ns, requests)
+    if requests:
+        _push(board, here, entered_ns, requests)
 
 
 def _push(board: Board, here: StageState, entered_ns: int, requests: Sequence[int]) -> None:
@@ -77,19 +82,35 @@ def _admit(board: Board, here: StageState, now_ns: int, requests: Sequence[int])
     return requests
 
 
-def join(board: Board, child: StageState, now_ns: int, requests: Sequence[int]) -> None:
-    """Requests come from one parent of several; they enter when the last of those is done."""
-    missing = child.missing
-    complete = []
-    for request in requests:
-        left = missing.get(request, child.parents) - 1
-        if left:
-            missing[request] = left
-        else:
-            del missing[request]
-            complete.append(request)
-    if complete:
-        enter(board, child, now_ns, now_ns, complete)
+def join(
+    board: Board, parent: StageState, child: StageState, now_ns: int, requests: Sequence[int]
+) -> None:
+    """Requests come from one parent of several; they enter when enough of those are done."""
+    joining = child.joining
+    if joining is not None:
+        go_on(
+            board,
+            child,
+            now_ns,
+            joining.came(now_ns, child.spec.parents.index(parent.spec.name), requests),
+        )
+        if joining.due_ns < board.merge_ns:
+            board.merge_ns = joining.due_ns
+            board.out.append(SetTimer(board.merge_ns, MERGE_TIMER, NO_SIZE))
+
+
+def go_on(board: Board, child: StageState, now_ns: int, requests: Sequence[int]) -> None:
+    """Requests leave a join for its queue; what other branches still do for them is given up."""
+    joining = child.joining
+    if joining is None or not requests:
+        return
+    for stage in joining.gives_up:
+        for request in requests:
+            if request in joining.gone:
+                leave_queue(board, stage, request)
+                if stage.joining is not None:
+                    stage.joining.give_up(request)
+    enter(board, child, now_ns, now_ns, requests)
 
 
 def finish(board: Board, requests: Sequence[int]) -> None:
@@ -118,7 +139,8 @@ def drop(board: Board, now_ns: int, requests: Iterable[int], outcome: Outcome, r
         if board.forked:
             board.sinks_done.pop(request, None)
             for stage in board.stages:
-                stage.missing.pop(request, None)
+                if stage.joining is not None:
+                    stage.joining.forget(request)
                 leave_queue(board, stage, request)
     board.ended += len(dropped)
     board.out.append(Drop(dropped, outcome, reason))

@@ -10,8 +10,10 @@ from policies.admission import Admission
 from policies.autoscale import Autoscale
 from policies.coalesce import Coalesce
 from policies.contract import Policy, Reads
+from policies.giving_up import given_up
 from policies.hedge import Hedge
 from policies.locality import Locality
+from policies.merge import Merge
 
 
 class Discipline(Enum):
@@ -52,6 +54,10 @@ class Stage:
     device: tuple[str, ...] = ()
     parents: tuple[str, ...] = ()
     branch: str = ""
+    merge: Merge | None = None
+    """When a request goes on that comes from several parents, and how their results become one; None for
+    when all are done, side by side.
+    """
     admission: Admission | None = None
     """Who may enter the queue; None for all."""
     hedge: Hedge | None = None
@@ -74,6 +80,11 @@ class Stage:
     def keyed(self) -> bool:
         """Whether its requests must have keys."""
         return self.coalesce is not None or self.locality is not None
+
+    @property
+    def partial(self) -> bool:
+        """Whether a request may go on from here without one of the stages before."""
+        return self.merge is not None and not self.merge.waits_for_all
 
     @property
     def reads(self) -> frozenset[Reads]:
@@ -117,6 +128,15 @@ def downstream_ns(pipeline: Pipeline, service_ns: Sequence[Sequence[int]]) -> li
         found.append(tuple(rest[: stage.max_batch + 1]))
         longest[stage.name] = [own_ns[min(size, stage.max_batch)] + rest[size] for size in sizes]
     return found[::-1]
+
+
+def joins_that_give_up(pipeline: Pipeline) -> list[tuple[int, list[int]]]:
+    """(join, stages) for each join that may go on without a branch: see :func:`given_up`."""
+    return given_up(
+        [stage.name for stage in pipeline.stages],
+        [stage.parents for stage in pipeline.stages],
+        [stage.partial for stage in pipeline.stages],
+    )
 
 
 class CycleError(ValueError):

@@ -1,9 +1,12 @@
-"""The shipped policies and admissions by the name that YAML gives them. A new one adds its line here."""
+"""The shipped policies, admissions and merge rules by the names that YAML gives them. A new one adds its
+line here.
+"""
 
 from __future__ import annotations
 
 from policies.admission import Admission
 from policies.bentoml import BentoMl
+from policies.cadence import Cadence
 from policies.clipper import Clipper
 from policies.clockwork import Clockwork
 from policies.contract import Policy
@@ -12,6 +15,8 @@ from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.litserve import LitServe
 from policies.load_adaptive import LoadAdaptive
+from policies.merge import Merge
+from policies.merge_side_by_side import SideBySide
 from policies.mosec import Mosec
 from policies.nexus import Nexus
 from policies.predicted_lateness import PredictedLateness
@@ -29,6 +34,7 @@ POLICIES: dict[str, type[Policy]] = {
         Immediate,
         Fixed,
         LoadAdaptive,
+        Cadence,
         Triton,
         TfServing,
         RayServe,
@@ -44,6 +50,9 @@ POLICIES: dict[str, type[Policy]] = {
         Smdp,
     )
 }
+"""Kind to class."""
+
+MERGES: dict[str, type[Merge]] = {merge.kind: merge for merge in (SideBySide,)}
 """Kind to class."""
 
 ADMISSIONS: dict[str, type[Admission]] = {

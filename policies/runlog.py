@@ -164,6 +164,8 @@ class StageLog:
     """(replica, from_ns, to_ns) for each spell in which a replica was lost, or not there."""
     off: tuple[tuple[int, int, int], ...] = ()
     """The same for those in which autoscaling had no use for it: it was down then, and not paid for."""
+    partial: bool = False
+    """A request may go on from here without one of the parents (see ``policies.merge``)."""
 
 
 @dataclass(frozen=True, slots=True)

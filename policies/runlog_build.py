@@ -72,10 +72,8 @@ def build_log(
                 parents=stage.spec.parents,
                 batches=batches,
                 visits=DeferredVisits(visits_of, stage.index) if over else visits,
-                down=tuple(
-                    (replica, from_ns, end_ns if to_ns < 0 else to_ns)
-                    for replica, from_ns, to_ns in stage.down
-                ),
+                down=_spells(stage.down, end_ns),
+                partial=stage.spec.partial,
                 off=_spells(stage.scaling.spells if stage.scaling else (), end_ns),
             )
         )

@@ -395,6 +395,7 @@ class Scheduler(Board):
         return (
             not self.out
             and self.expiry_ns == NEVER_NS
+            and not any(stage.joining and stage.joining.due_ns != NEVER_NS for stage in self.stages)
             and all(
                 stage.wake_ns == NEVER_NS and not stage.returning and not any(stage.running)
                 for stage in self.stages

@@ -13,6 +13,7 @@ from policies.coalesce import Flight, fold
 from policies.commands import StartBatch
 from policies.contract import NEVER_NS, NO_SIZE, Policy, Reads, View, asker, observes
 from policies.hedging import Hedging
+from policies.joining import Joining
 from policies.journal import StageJournal
 from policies.pipeline import Stage, predictions
 from policies.queues import queue_for
@@ -56,17 +57,18 @@ class StageState:
         "down",
         "downstream_ns",
         "flight",
+        "given_up_by",
         "guarded",
         "hedging",
         "idle",
         "idle_since_ns",
         "index",
         "is_root",
+        "joining",
         "journal",
         "keys",
         "last_dispatch_ns",
         "load",
-        "missing",
         "next_tick_ns",
         "observes",
         "parents",
@@ -133,9 +135,12 @@ class StageState:
         self.waiting = 0
         self.waiting_items = 0
         """Kept only where requests differ in size."""
-        self.missing: dict[int, int] = {}
-        """At a join: request to the number of parents still to come."""
         self.parents = len(spec.parents)
+        self.joining = (
+            Joining(self.parents, spec.merge, table.arrival_ns) if self.parents > 1 else None
+        )
+        self.given_up_by: list[Joining] = []
+        """Joins after which this stage's work for a request is of no use."""
         self.children: list[StageState] = []
         self.is_root = not spec.parents
 

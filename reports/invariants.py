@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.giving_up import given_up
 from policies.runlog import BatchLog, Int64, Outcome, RunLog, StageLog
 from reports.freetime import slots_taken
 from reports.steps import cover, longest_level
@@ -22,17 +23,29 @@ def check(log: RunLog) -> list[str]:
     - no replica runs two batches at once, or one while it is down; no device exceeds its slots;
     - a batch has 1 to max_batch requests, those of the visits that point at it;
     - a batch is sent at most twice, and at most one of two attempts serves its requests;
-    - a request visits a stage at most once, a completed one every stage, after its parents.
+    - a request visits a stage at most once, a completed one every stage, after its parents; but for
+      joins that go on without a parent: a request is there after one of them at least, and whether it was
+      at stages that lead to such joins alone is left open.
     """
     found = list(_check_references(log))
     if found:
         return found  # what is checked below follows these references
     found += _check_requests(log)
+    needless = _may_be_missed(log)
     for stage in log.stages:
         found += _check_batches(log, stage)
         found += _check_replicas(stage)
-        found += _check_visits(log, stage)
+        found += _check_visits(log, stage, stage.name in needless)
     return found + list(_check_devices(log)) + list(_check_parents(log))
+
+
+def _may_be_missed(log: RunLog) -> set[str]:
+    """Stages that a request can do without."""
+    names = [stage.name for stage in log.stages]
+    joins = given_up(
+        names, [stage.parents for stage in log.stages], [stage.partial for stage in log.stages]
+    )
+    return {names[index] for _, before in joins for index in before}
 
 
 def _first(broken: NDArray[np.bool_]) -> str:
@@ -157,7 +170,7 @@ def _check_devices(log: RunLog) -> Iterator[str]:
             yield f"device {device.name} has {device.slots} slots but runs {most} batches at {at_ns} ns"
 
 
-def _check_visits(log: RunLog, stage: StageLog) -> Iterator[str]:
+def _check_visits(log: RunLog, stage: StageLog, missable: bool) -> Iterator[str]:
     visits, batches = stage.visits.made(), stage.batches
     where = f"stage {stage.name}: visits"
     sent = visits.row >= 0
@@ -177,6 +190,8 @@ def _check_visits(log: RunLog, stage: StageLog) -> Iterator[str]:
     broken = _size_differs(stage, np.bincount(visits.row[sent], minlength=len(batches.batch)))
     if broken.any():
         yield f"{where} are not as many as their batch has requests {_first(broken)}"
+    if missable:
+        return
     done = finished_by_request(log, stage)
     completed = log.requests.outcome == Outcome.COMPLETED
     broken = completed & ((done < 0) | (done > log.requests.ended_ns))
@@ -196,6 +211,9 @@ def _check_parents(log: RunLog) -> Iterator[str]:
     by_name = {stage.name: stage for stage in log.stages}
     for stage in log.stages:
         visits = stage.visits.made()
+        if stage.partial:
+            yield from _check_partial(log, stage)
+            continue
         for parent in stage.parents:
             done = finished_by_request(log, by_name[parent])[visits.request]
             broken = (done < 0) | (done > visits.enqueued_ns)
@@ -204,3 +222,15 @@ def _check_parents(log: RunLog) -> Iterator[str]:
                     f"stage {stage.name}: visits begin before stage {parent} has finished "
                     f"{_first(broken)}"
                 )
+
+
+def _check_partial(log: RunLog, stage: StageLog) -> Iterator[str]:
+    """Whoever is at a join that does without some has come from one parent at least."""
+    visits = stage.visits.made()
+    came = np.zeros(len(visits.request), np.bool_)
+    for parent in log.stages:
+        if parent.name in stage.parents:
+            done = finished_by_request(log, parent)[visits.request]
+            came |= (done >= 0) & (done <= visits.enqueued_ns)
+    if not came.all():
+        yield f"stage {stage.name}: visits begin before any parent has finished {_first(~came)}"

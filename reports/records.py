@@ -160,6 +160,7 @@ def _run_document(run: Run) -> dict[str, object]:
                 "parents": stage.parents,
                 "down": stage.down,
                 "off": stage.off,
+                "partial": stage.partial,
             }
             for stage in log.stages
         ],
@@ -254,6 +255,7 @@ def _stage_of(entry: Mapping[str, Any], visits: pa.Table, batches: pa.Table) -> 
         batches=batch_log,
         visits=visit_log,
         down=tuple((replica, start, end) for replica, start, end in entry["down"]),
+        partial=entry.get("partial", False),
         off=tuple((replica, start, end) for replica, start, end in entry.get("off", ())),
     )
 

@@ -221,6 +221,7 @@ def _stage(
         after=tuple(draw(subset)) if dag else None,
         keep=draw(st.none() | st.integers(1, 100)),
         service=draw(kind("service")),
+        merge=None,
         admission=draw(st.none() | kind("admission")),
         policy=draw(kind("policy")),
         coalesce=draw(st.none() | node(Coalesce)),

@@ -12,6 +12,8 @@ from policies.contract import NEVER_NS, Answer, Policy, RulePolicy, State, View
 from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.load_adaptive import LoadAdaptive
+from policies.merge import Merge
+from policies.merge_side_by_side import SideBySide
 from policies.pipeline import Device, Discipline, Pipeline, Stage
 from policies.predicted_lateness import PredictedLateness
 from policies.token_bucket import TokenBucket
@@ -138,6 +140,17 @@ def predicted_ns(requests: int) -> int:
 
 
 @st.composite
+def merges(draw: st.DrawFn, parents: int) -> Merge | None:
+    """What a stage of so many parents may merge by."""
+    if parents < 2 or draw(st.booleans()):
+        return None
+    return SideBySide(
+        quorum=draw(st.none() | st.integers(1, parents)),
+        deadline_ns=draw(st.none() | st.integers(1, 150)),
+    )
+
+
+@st.composite
 def pipelines(draw: st.DrawFn, policies: st.SearchStrategy[Policy] = POLICIES) -> Pipeline:
     devices = [Device(f"d{k}", draw(st.integers(1, 2))) for k in range(draw(st.integers(1, 2)))]
     stages: list[Stage] = []
@@ -146,6 +159,7 @@ def pipelines(draw: st.DrawFn, policies: st.SearchStrategy[Policy] = POLICIES) -
         names = st.sampled_from([device.name for device in devices])
         shares = draw(st.booleans())
         before = [stage.name for stage in stages]
+        parents = tuple(name for name in before if draw(st.booleans()))
         stages.append(
             Stage(
                 name=f"s{k}",
@@ -158,7 +172,8 @@ def pipelines(draw: st.DrawFn, policies: st.SearchStrategy[Policy] = POLICIES) -
                 queue_bound=draw(st.sampled_from([None, None, 1, 3])),
                 admission=draw(st.sampled_from(ADMISSIONS)),
                 device=tuple(draw(names) for _ in range(replicas)) if shares else (),
-                parents=tuple(name for name in before if draw(st.booleans())),
+                parents=parents,
+                merge=draw(merges(len(parents))),
             )
         )
     return Pipeline(

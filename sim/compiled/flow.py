@@ -11,7 +11,7 @@ from typing import Any
 from policies.runlog import Outcome
 from sim.compiled import bits, calls, queues
 from sim.compiled.jit import called, inlined
-from sim.compiled.layout import EXPIRED, FULL, GIVEN_UP, LATE, NEVER, REFUSED, UNABLE
+from sim.compiled.layout import EXPIRED, FULL, GIVEN_UP, GONE, LATE, NEVER, REFUSED, UNABLE
 
 ENTERING, PASSING = 0, 1
 _COMPLETED = int(Outcome.COMPLETED)
@@ -130,6 +130,8 @@ def _admit(b: Any, k: int, now_ns: int, count: int) -> int:
     run = b.run[0]
     if _filters(b):
         count = _keep_undropped(b, ENTERING, count)
+    if st.gone_n:
+        count = _keep_wanted(b, k, count)
     if run.expire:
         for i in range(count):
             request = b.scratch[ENTERING, i]
@@ -156,6 +158,24 @@ def _keep_undropped(b: Any, row: int, count: int) -> int:
         request = b.scratch[row, i]
         if b.outcome[request] == 0:
             b.scratch[row, kept] = request
+            kept += 1
+    return kept
+
+
+@called
+def _keep_wanted(b: Any, k: int, count: int) -> int:
+    """Those of the ``ENTERING`` that have not gone on without this stage."""
+    st = b.stages[k]
+    kept = 0
+    for i in range(count):
+        request = b.scratch[ENTERING, i]
+        wanted = True
+        for at in range(st.gone_at, st.gone_at + st.gone_n):
+            join = b.stages[b.giving[at]]
+            if b.missing[join.missing_at + request] >= GONE:
+                wanted = False
+        if wanted:
+            b.scratch[ENTERING, kept] = request
             kept += 1
     return kept
 
@@ -224,7 +244,7 @@ def _pass_on_with_care(b: Any, k: int, now_ns: int, place: int, count: int) -> N
         joined = 0
         for i in range(count):
             request = b.scratch[PASSING, i]
-            if b.stages[child].parents == 1 or _joins(b, child, request):
+            if b.stages[child].parents == 1 or _joins(b, child, request, now_ns):
                 b.scratch[ENTERING, joined] = request
                 joined += 1
         if joined:
@@ -235,11 +255,96 @@ def _pass_on_with_care(b: Any, k: int, now_ns: int, place: int, count: int) -> N
 
 
 @inlined
-def _joins(b: Any, child: int, request: int) -> bool:
-    """One parent of several is done with a request: whether it was the last."""
+def _joins(b: Any, child: int, request: int, now_ns: int) -> bool:
+    """One parent of several is done with a request: whether it goes on now."""
     st = b.stages[child]
-    b.missing[st.missing_at + request] += 1
-    return b.missing[st.missing_at + request] == st.parents
+    at = st.missing_at + request
+    if b.missing[at] >= GONE:
+        return False
+    b.missing[at] += 1
+    done = b.missing[at]
+    if done == st.parents:
+        return True
+    if done >= st.needed or _overdue(b, child, request, now_ns):
+        _go_on(b, child, request)
+        return True
+    return False
+
+
+@inlined
+def _overdue(b: Any, child: int, request: int, now_ns: int) -> bool:
+    st = b.stages[child]
+    return st.within_ns != NEVER and b.arrival_ns[request] + st.within_ns <= now_ns
+
+
+@called
+def _go_on(b: Any, child: int, request: int) -> None:
+    """A request does without the branches that are late; their work is given up."""
+    st = b.stages[child]
+    b.missing[st.missing_at + request] = GONE
+    for at in range(st.lost_at, st.lost_at + st.lost_n):
+        k = b.giving[at]
+        leave_queue(b, k, request)
+        if b.stages[k].parents > 1:
+            b.missing[b.stages[k].missing_at + request] = GONE
+
+
+@called
+def merge_due_ns(b: Any) -> int:
+    """When a request's time may be up at a join, passing by those that have gone on."""
+    run = b.run[0]
+    found = NEVER
+    for k in range(len(b.stages)):
+        st = b.stages[k]
+        if st.parents < 2 or st.within_ns == NEVER:
+            continue
+        while st.due_at < run.cursor and _is_over(b, k, st.due_at):
+            st.due_at += 1
+        if st.due_at < run.cursor:
+            found = min(found, b.arrival_ns[st.due_at] + st.within_ns)
+    return found
+
+
+@inlined
+def _is_over(b: Any, k: int, request: int) -> bool:
+    """Whether a request has nothing more to do with a join."""
+    st = b.stages[k]
+    done = b.missing[st.missing_at + request]
+    return done >= st.parents or b.outcome[request] != 0
+
+
+@called
+def merge(b: Any, now_ns: int) -> None:
+    """Let requests go on without the branches that are late; mirrors ``policies.alarms``."""
+    run = b.run[0]
+    for k in range(len(b.stages)):
+        st = b.stages[k]
+        if st.parents < 2 or st.within_ns == NEVER:
+            continue
+        count = 0
+        while st.due_at < run.cursor and b.arrival_ns[st.due_at] + st.within_ns <= now_ns:
+            request = st.due_at
+            st.due_at += 1
+            if not _is_over(b, k, request) and b.missing[st.missing_at + request] > 0:
+                _go_on(b, k, request)
+                b.scratch[ENTERING, count] = request
+                count += 1
+        if count:
+            enter(b, k, now_ns, count)
+
+
+@called
+def awaits_merge(b: Any) -> bool:
+    """Whether a request waits at a join for its time to be up."""
+    run = b.run[0]
+    for k in range(len(b.stages)):
+        st = b.stages[k]
+        if st.parents < 2 or st.within_ns == NEVER:
+            continue
+        for request in range(st.due_at, run.cursor):
+            if not _is_over(b, k, request) and b.missing[st.missing_at + request] > 0:
+                return True
+    return False
 
 
 @inlined

@@ -22,6 +22,8 @@ MOST_SIZE = NO_SIZE
 FIFO, EDF, PRIORITY = 0, 1, 2
 SEEN = 15
 """Integers of a view."""
+GONE = 2**14
+"""From so many branches on that are done with a request, it has gone on without some."""
 LEVELS = 256
 """Places for the levels of a priority queue: every int8."""
 MOST_STAGES = 62
@@ -48,7 +50,8 @@ def _record(ints: str, floats: str = "") -> np.dtype[np.void]:
 RUN = _record(
     "now_ns requests cursor total ended dropped dirty heap_n forked sinks expire together unit_items"
     " deadline_mask closed clients sent think_n deadline_after_ns expiry_at finite short"
-    " estimates ticking ends_ns window_ns first paced answer_stage answer_n answer_until_ns answer_size",
+    " estimates ticking merges ends_ns window_ns first paced"
+    " answer_stage answer_n answer_until_ns answer_size",
     "weight",
 )
 """Scalars of the run."""
@@ -56,10 +59,11 @@ RUN = _record(
 STAGE = _record(
     # What changes.
     "waiting waiting_items head tail newest oldest idle_n idle_since_ns last_dispatch_ns wake_size wake_ns"
-    " batches sent_n left_n next_tick_ns entered busy_ns"
+    " batches sent_n left_n next_tick_ns entered busy_ns due_at"
     # What is set: the stage,
     " replicas max_batch max_items queue_bound discipline linked implicit guarded is_root parents"
-    " always_ready plain sheds reads_estimates reads_deadlines reads_next_idle reads_head reads_newest"
+    " always_ready plain sheds needed within_ns"
+    " reads_estimates reads_deadlines reads_next_idle reads_head reads_newest"
     # its rules,
     " ask tick observe admit tick_ns"
     # its service times,
@@ -67,7 +71,8 @@ STAGE = _record(
     # and where its parts lie.
     " replica_at word_at word_n predict_at downstream_at state_at state_n ints_at ints_n floats_at floats_n"
     " gate_state_at gate_state_n gate_ints_at gate_ints_n gate_floats_at gate_floats_n"
-    " child_at child_n device_at device_n entered_at link_at level_at missing_at pad_at",
+    " child_at child_n device_at device_n entered_at link_at level_at missing_at pad_at"
+    " lost_at lost_n gone_at gone_n",
     "rate_hz load pipeline_load per_item_ns base_ns per_request_ns growth lowest per_score",
 )
 """A stage. ``ask``, ``tick``, ``observe`` and ``admit`` are addresses, 0 where there is none; ``gate_...`` is
@@ -145,7 +150,9 @@ class Board(NamedTuple):
     levels: Any
     """int32: the last request of each level in a priority queue"""
     missing: Any
-    """int16: at each join, parents that are done with a request"""
+    """int16: at each join, parents that are done with a request; GONE where it has gone on without one"""
+    giving: Any
+    """int64: the stages that a join gives up (``lost_at``), the joins that give up a stage (``gone_at``)"""
     sinks_done: Any
     """int16 by request"""
     scratch: Any

@@ -46,6 +46,7 @@ def log_of(prepared: Prepared, info: dict[str, object]) -> RunLog:
             max_batch=spec.max_batch,
             branch=spec.branch,
             parents=spec.parents,
+            partial=spec.partial,
             batches=batches[k],
             visits=DeferredVisits(visits.of, k),
         )
@@ -134,6 +135,12 @@ class _Visits:
             [names.index(parent) for parent in stage.parents] for stage in pipeline.stages
         ]
         self._arrival_ns: Int64 = board.arrival_ns
+        self._partial = {
+            k: board.moved_ns[int(board.stages[k]["entered_at"]) :]
+            for k, stage in enumerate(pipeline.stages)
+            if stage.partial
+        }
+        """When requests entered the joins that do not wait for all, by request."""
         self._sent: Int32 = board.sent
         self._implicit: list[bool] = board.stages["implicit"].astype(bool).tolist()
         self._batches = batches
@@ -154,9 +161,13 @@ class _Visits:
         return np.arange(count) if self._implicit[k] else self._sent[k, :count].astype(np.int64)
 
     def _enqueued_ns(self, k: int, request: Int64) -> Int64:
-        """A request enters when the last of the stages before is done with it."""
+        """A request enters when the last of the stages before is done with it, unless that is not waited
+        for.
+        """
         if not self._parents[k]:
             return self._arrival_ns[request]
+        if k in self._partial:
+            return self._partial[k][request]
         entered_ns = np.zeros(len(self._arrival_ns), np.int64)
         for parent in self._parents[k]:
             batches = self._batches[parent]

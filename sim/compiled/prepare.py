@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from policies.admission import Admission
 from policies.contract import NEVER_NS, NO_SIZE, Policy, Reads
-from policies.pipeline import Discipline, Pipeline, Stage, downstream_ns, predictions
+from policies.pipeline import (
+    Discipline,
+    Pipeline,
+    Stage,
+    downstream_ns,
+    joins_that_give_up,
+    predictions,
+)
 from policies.workload import ClosedWorkload, Workload
 from sim.compiled import layout
 from sim.compiled.layout import BATCH, EVENT, LEVELS, REPLICA, RUN, STAGE, Board
@@ -63,6 +70,7 @@ class _Flat:
     mean_ns: list[NDArray[np.float64]] = field(default_factory=list)
     ranks: list[float] = field(default_factory=list)
     pads: list[int] = field(default_factory=list)
+    giving: list[int] = field(default_factory=list)
     links: int = 0
     levels: int = 0
     missing: int = 0
@@ -85,7 +93,11 @@ def prepare(pipeline: Pipeline, times: Sequence[Tabulated], workload: AnyWorkloa
         _lay_form(row, times[k].form(spec.max_batch), flat)
         _lay_queue(row, k, spec, pipeline, run, n, flat)
     _lay_predictions(stages, pipeline, flat)
+    _lay_giving_up(stages, pipeline, flat)
     run["estimates"] = bool(stages["reads_estimates"].any())
+    run["merges"] = any(
+        stage.merge is not None and stage.merge.deadline_ns is not None for stage in pipeline.stages
+    )
     run["ticking"] = bool((stages["tick"] > 0).any())
     capacity = max(_FIRST_CAPACITY, n // 8, 2 * int(stages["replicas"].max()) + 1)
     board = _board(pipeline, stages, run, flat, workload, capacity)
@@ -152,6 +164,20 @@ def _lay_stage(row: Any, spec: Stage, pipeline: Pipeline, flat: _Flat) -> None:
     mine = [devices.index(name) for name in dict.fromkeys(spec.device)]
     row["device_at"], row["device_n"] = len(flat.devices), len(mine)
     flat.devices += mine
+
+
+def _lay_giving_up(stages: Any, pipeline: Pipeline, flat: _Flat) -> None:
+    """What joins do without: by join the stages, by stage the joins."""
+    joins = joins_that_give_up(pipeline)
+    for join, before in joins:
+        stages[join]["lost_at"], stages[join]["lost_n"] = len(flat.giving), len(before)
+        flat.giving += before
+    for k in range(len(stages)):
+        by = [join for join, before in joins if k in before]
+        stages[k]["gone_at"], stages[k]["gone_n"] = len(flat.giving), len(by)
+        flat.giving += by
+        if by:
+            stages[k]["guarded"] = 1
 
 
 def _lay_predictions(stages: Any, pipeline: Pipeline, flat: _Flat) -> None:
@@ -234,6 +260,7 @@ def _lay_queue(
     """Requests may leave a queue early where they expire, or where another branch sheds them."""
     refuses = any(each.refuses for each in pipeline.stages)
     leaves = pipeline.expire or spec.policy.sheds or bool(run["forked"] and refuses)
+    leaves |= any(k in before for _, before in joins_that_give_up(pipeline))
     linked = leaves or spec.discipline is not Discipline.FIFO
     row["linked"] = linked
     row["implicit"] = row["is_root"] and not linked and not row["guarded"]
@@ -246,6 +273,10 @@ def _lay_queue(
         flat.levels += LEVELS
     if len(spec.parents) > 1:
         flat.missing += n
+        row["needed"] = (
+            len(spec.parents) if spec.merge is None else spec.merge.needed(len(spec.parents))
+        )
+        row["within_ns"] = NEVER_NS if spec.merge is None else spec.merge.due_ns(0)
 
 
 def _board(
@@ -285,6 +316,7 @@ def _board(
         links=np.full((4, flat.links), _AWAY, np.int32),
         levels=np.full(flat.levels, -1, np.int32),
         missing=np.zeros(flat.missing, np.int16),
+        giving=np.array(flat.giving or [0], np.int64),
         sinks_done=np.zeros(n if run["sinks"] > 1 else 0, np.int16),
         scratch=np.empty((2, n), np.int32),
         noise=np.empty((0, 0)),

@@ -37,7 +37,7 @@ def loop(b: Any) -> int:
         for k in range(len(b.stages)):
             if b.stages[k].wake_ns <= now_ns:
                 run.dirty |= 1 << k
-        if run.estimates or run.ticking or run.expire:
+        if run.estimates or run.ticking or run.merges or run.expire:
             _run_due(b, now_ns)
         if run.dirty and not _decide(b, now_ns):
             return NONSENSE
@@ -69,6 +69,8 @@ def _next_ns(b: Any) -> int:
                 next_ns = min(next_ns, b.arrival_ns[last])
     if run.estimates:
         next_ns = min(next_ns, run.ends_ns)
+    if run.merges:
+        next_ns = min(next_ns, flow.merge_due_ns(b))
     if run.expire:
         next_ns = min(next_ns, flow.expiry_ns(b))
     return next_ns
@@ -162,11 +164,15 @@ def _free_slot(b: Any, k: int, now_ns: int, index: int) -> None:
 
 @called
 def _run_due(b: Any, now_ns: int) -> None:
-    """Close estimation windows, then tick policies, then let requests expire, as far as due."""
+    """Close estimation windows, then tick policies, then merge what there is, then let requests expire, as
+    far as due.
+    """
     if b.run[0].estimates:
         alarms.close_windows(b, now_ns)
     if b.run[0].ticking:
         alarms.tick(b, now_ns)
+    if b.run[0].merges:
+        flow.merge(b, now_ns)
     if b.run[0].expire:
         flow.expire(b, now_ns)
 
@@ -302,4 +308,6 @@ def _is_stuck(b: Any) -> bool:
     for k in range(len(b.stages)):
         if b.stages[k].wake_ns != NEVER:
             return False
+    if run.merges and flow.awaits_merge(b):
+        return False
     return not run.expire or flow.expiry_ns(b) == NEVER
