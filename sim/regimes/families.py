@@ -107,6 +107,10 @@ class Caps:
                 found.append(_capped(spot, [*caps[:place], cap, *caps[place + 1 :]]))
         return [each for each in dict.fromkeys(found) if each != settings]
 
+    def without_hold(self, spot: Spot, settings: Settings) -> Settings:
+        """The caps of another candidate's settings."""
+        return _capped(spot, [each.max_batch for each in settings])
+
     def told(self, settings: Settings) -> str:
         """The caps."""
         return f"caps {_caps(settings)}"

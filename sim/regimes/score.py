@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sim.planning.problem import Settings
 from sim.regimes.evaluate import Evaluator, Reached, Task, hangs_on_objective
-from sim.regimes.families import Family
+from sim.regimes.families import Caps, Family
 from sim.tuning.confirm import CONFIRMING_FROM
 
 TUNING = 0
@@ -52,6 +52,9 @@ def scored(families: Sequence[Family], evaluator: Evaluator, replications: int) 
         for family in families
         for place, settings in _tuned(family, evaluator).items()
     }
+    for family in families:
+        if isinstance(family, Caps):
+            chosen |= _adopted(family, evaluator, chosen)
     fresh = range(CONFIRMING_FROM, CONFIRMING_FROM + replications)
     evaluator.run([_task(evaluator, each, k, n) for (_, k), each in chosen.items() for n in fresh])
     cells = []
@@ -85,6 +88,21 @@ def _tuned(family: Family, evaluator: Evaluator) -> Mapping[int, Settings]:
             break
         best = found
     return best
+
+
+def _adopted(
+    family: Caps, evaluator: Evaluator, chosen: Mapping[tuple[str, int], Settings]
+) -> dict[tuple[str, int], Settings]:
+    """The best caps, those that others have found under a hold included: where a search has merely missed
+    them, what they gain is not the hold's.
+    """
+    spot = evaluator.spot
+    found = list(dict.fromkeys(family.without_hold(spot, each) for each in chosen.values()))
+    evaluator.run(list(_tasks(evaluator, found)))
+    return {
+        (family.name, place): _best(evaluator, [chosen[family.name, place], *found], place)
+        for place in range(len(spot.objectives_ns))
+    }
 
 
 def _tasks(evaluator: Evaluator, settings: Sequence[Settings]) -> Iterator[Task]:
