@@ -1,0 +1,1 @@
+"""How well policies do: goodput by regime, safety at every load, and cost."""
