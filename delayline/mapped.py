@@ -19,6 +19,7 @@ from reports.numbers import NONE, percent
 from reports.percentiles import NS_PER_MS
 from reports.plan_page import Part, Rows
 from reports.regime_table import ENOUGH, HELPS, HURTS, NEUTRAL, Cell, Regimes
+from sim.regimes.score import TUNING
 
 _SIGNS = {HELPS: "+", NEUTRAL: "", HURTS: "−", None: ""}
 _MOST_LOADS = 12
@@ -41,8 +42,8 @@ class Told:
         return (
             f"{_many(len(self.found.loads), 'load')} x"
             f" {_many(len(self.found.objectives_ms), 'objective')},"
-            f" {_many(len(self.found.names), 'candidate')}, tuned on one seed and scored on"
-            f" {asked.replications} fresh replications of {asked.requests:,} requests"
+            f" {_many(len(self.found.names), 'candidate')}, tuned on {len(TUNING)} replications and"
+            f" scored on {asked.replications} fresh ones of {asked.requests:,} requests"
         )
 
     @property

@@ -27,7 +27,7 @@ from sim.backends.threads import Threads
 from sim.planning.problem import Setting
 from sim.regimes.evaluate import Evaluator, Reached, Task
 from sim.regimes.families import Caps, Family, Greedy, Held, Pair, configured
-from sim.regimes.score import Score, Scored, scored
+from sim.regimes.score import TUNING, Score, Scored, scored
 from sim.regimes.verdict import LEAST_GAIN, Hold, judged
 from sim.tuning.confirm import CONFIRMING_FROM
 from tests.command_line import Run, agrees, runner, written
@@ -165,12 +165,12 @@ class Counting(Threads):
             yield function(task)
 
 
-def test_candidates_are_tuned_on_one_seed_and_scored_on_fresh_ones(config: Config) -> None:
+def test_candidates_are_tuned_on_some_seeds_and_scored_on_fresh_ones(config: Config) -> None:
     asked = regime_map(config, objectives_ns=[5_000_000, 9_000_000], requests=300, replications=3)
     backend = Counting()
     evaluator = Evaluator(asked.spot(0.7), measure, backend, lambda done: None)
     cells = scored(FAMILIES, evaluator, 3)
-    assert set(backend.seen) == {0, *range(CONFIRMING_FROM, CONFIRMING_FROM + 3)}
+    assert set(backend.seen) == {*TUNING, *range(CONFIRMING_FROM, CONFIRMING_FROM + 3)}
     for cell in cells:
         greedy, caps, *_ = cell.scores
         assert caps.tuned >= greedy.tuned  # its own settings are among those that it chooses from
