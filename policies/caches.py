@@ -29,6 +29,11 @@ class Caches:
         self.missed = array("q")
         """By row of the stage's journal, how many keys the replica did not hold."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether a head is ever passed over."""
+        return self._rule.wait_ns > 0
+
     def choose(self, now_ns: int, queue: Iterable[int], count: int, idle: int) -> Choice | None:
         """As :meth:`Locality.choose`; notes that the head is passed over, where it is."""
         head = next(iter(queue))

@@ -84,6 +84,8 @@ class Scheduler(Board):
             for request in requests:
                 heapq.heappush(self.deadlines, (self.requests.deadline_ns[request], request))
             alarms.arm_expiry(self)
+        if self.newest is not None:
+            flow.supersede(self, now_ns, self.newest.came(requests))
         entered_ns = AT_ARRIVAL if at_arrival else now_ns
         for root in self.roots:
             flow.enter(self, root, now_ns, entered_ns, requests)
@@ -192,7 +194,7 @@ class Scheduler(Board):
             self._free_slot(here, now_ns, replica)
         elif here.idle:
             here.idle |= 1 << replica
-            if here.caches is not None:
+            if here.caches is not None and here.caches.waits:
                 self.dirty |= 1 << here.index  # its head may have waited for this very replica
         else:
             here.idle = 1 << replica
@@ -215,7 +217,7 @@ class Scheduler(Board):
                 stage.idle_since_ns = now_ns
                 self.dirty |= 1 << stage.index
         for stage in device.stages:
-            if stage.caches is not None:
+            if stage.caches is not None and stage.caches.waits:
                 self.dirty |= 1 << stage.index
 
     # Decisions.
@@ -373,7 +375,7 @@ class Scheduler(Board):
     @property
     def batches_arrivals(self) -> bool:
         """May arrivals be brought late and together? Not where each of them is an event of its own."""
-        return not self.expire and all(
+        return not self.expire and self.newest is None and all(
             root.queue_bound == NO_SIZE
             and root.admits is None
             and root.flight is None
