@@ -52,6 +52,12 @@ class Cadence(RulePolicy):
         ge=1,
         le=100,
     )
+    dispersion: float = knob(
+        "arrivals that the cap is planned for: variance of their number over its mean; 1 is Poisson",
+        default=2.0,
+        ge=0,
+        le=1000,
+    )
     objective_ns: int = knob(
         "latency to stay within; 0 stands for the configuration's objective", default=0, ge=0
     )
@@ -79,7 +85,7 @@ class Cadence(RulePolicy):
         objective_ns = self.objective_ns or place.objective_ns
         stages = place.pipeline.stages
         cvs = tuple(place.cv(k) for k in range(len(stages)))
-        plan = plan_for(place.pipeline, objective_ns, cvs, self.utilization)
+        plan = plan_for(place.pipeline, objective_ns, cvs, self.utilization, self.dispersion)
         pace_ns = plan.pace_ns if not place.stage.parents else ()
         return replace(
             self,

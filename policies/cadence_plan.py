@@ -12,12 +12,14 @@ l_k(b) the mean service time of stage k,
     u     rate * T(b) / b, the bottleneck's utilization
 
 W is what a batch takes to form, T(b) / 0.8, or the time that the requests ahead take to go, whichever is
-longer. The requests ahead are those of a queue that a server empties b at a time, fed by a Poisson
-stream; in heavy traffic its length N has an exponential tail (Kingman, "The single server queue in heavy
-traffic", 1961; with the variance of the noise counted in requests, as in Whitt, "The queueing network
-analyzer", 1983):
+longer. The requests ahead are those of a queue that a server empties b at a time; in heavy traffic its
+length N has an exponential tail (Kingman, "The single server queue in heavy traffic", 1961; with the
+variance of the noise counted in requests, as in Whitt, "The queueing network analyzer", 1983):
 
-    P(N > n) = exp(-2 (1 - u) n / (1 + b cv^2))
+    P(N > n) = exp(-2 (1 - u) n / (d + b cv^2))
+
+where d is the dispersion of the arrivals: the variance of their number in a time over its mean, 1 for a
+Poisson stream.
 
 The cap is the b that lets the rate be highest subject to S(b) + W <= objective, with a tail of one in a
 thousand: ten times rarer than an objective at p99 asks for, since the other nine parts go to what the
@@ -87,7 +89,11 @@ class ObjectiveError(ValueError):
 
 @functools.lru_cache(maxsize=32)
 def plan_for(
-    pipeline: Pipeline, objective_ns: int | None, cvs: tuple[float, ...], utilization: float
+    pipeline: Pipeline,
+    objective_ns: int | None,
+    cvs: tuple[float, ...],
+    utilization: float,
+    dispersion: float,
 ) -> Plan:
     """The plan of a pipeline. ``cvs`` are coefficients of variation of the stages' service times.
 
@@ -105,7 +111,7 @@ def plan_for(
     largest = max(fitting)
     if model.interval_ns(largest)[1] == 1:
         return Plan(largest, (), 0.0)
-    rates = {size: model.rate_hz(size, objective_ns) for size in fitting}
+    rates = {size: model.rate_hz(size, objective_ns, dispersion) for size in fitting}
     cap = max(rates, key=lambda size: (rates[size], -size))
     if not rates[cap]:
         return Plan(largest, (), 0.0)
@@ -160,13 +166,13 @@ class Model:
         interval_ns, minus_servers = max(intervals)
         return interval_ns, -minus_servers
 
-    def rate_hz(self, size: int, objective_ns: int) -> float:
+    def rate_hz(self, size: int, objective_ns: int, dispersion: float) -> float:
         """The highest rate that a cap of ``size`` bears; 0 where it cannot meet the objective."""
         interval_ns, _ = self.interval_ns(size)
         slack_ns = objective_ns - self.served_ns(size)
         if interval_ns <= 0 or slack_ns <= interval_ns / PACED:
             return 0.0
-        ahead = RARE * (1 + size * max(self.cvs) ** 2) / 2
+        ahead = RARE * (dispersion + size * max(self.cvs) ** 2) / 2
         root = 1 - 4 * ahead / slack_ns * interval_ns / size
         # Below half the bottleneck's rate queues do not set the limit.
         busiest = (1 + math.sqrt(root)) / 2 if root > 0 else 0.5

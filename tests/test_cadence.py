@@ -98,7 +98,7 @@ def test_a_plan_satisfies_its_inequalities(
     pipeline = chain(tuple(costs), tuple(replicas[: len(costs)]), slots)
     model = Model(pipeline, (cv,) * len(costs))
     objective_ns = math.ceil(model.path_ns(1) * room)
-    plan = plan_for(pipeline, objective_ns, (cv,) * len(costs), 0.8)
+    plan = plan_for(pipeline, objective_ns, (cv,) * len(costs), 0.8, 1.0)
     assert 1 <= plan.cap <= 64
     interval_ns, _ = model.interval_ns(plan.cap)
     if plan.pace_ns:
@@ -112,7 +112,7 @@ def test_a_plan_satisfies_its_inequalities(
         # The pace leaves the bottleneck a fifth of its time, whatever the size.
         for size in range(1, plan.cap + 1):
             assert plan.pace_ns[size] * 0.8 == pytest.approx(model.interval_ns(size)[0], abs=1)
-        assert all(model.rate_hz(b, objective_ns) <= plan.rate_hz for b in range(1, 65))
+        assert all(model.rate_hz(b, objective_ns, 1.0) <= plan.rate_hz for b in range(1, 65))
     elif plan.cap > 1:
         assert model.served_ns(plan.cap) <= objective_ns
 
@@ -157,7 +157,7 @@ def test_no_hold_runs_into_the_deadline(
 
 def test_the_predicted_goodput_is_near_the_simulated_one() -> None:
     pipeline = chain(COSTS, (2, 2, 8, 2))
-    rate_hz = plan_for(pipeline, 14 * MS, (0.0,) * 4, 0.8).rate_hz
+    rate_hz = plan_for(pipeline, 14 * MS, (0.0,) * 4, 0.8, 1.0).rate_hz
     shares = []
     for factor in (0.93, 1.07):
         config = configured(workload={"arrivals": f"{factor * rate_hz}/s", "requests": 40_000})
@@ -180,7 +180,7 @@ def test_greedy_is_late_where_cadence_is_not() -> None:
 
 def test_with_a_single_server_nothing_is_held() -> None:
     for pipeline in (chain(COSTS, (1, 1, 1, 1)), chain(COSTS, (1, 1, 1, 1), slots=1)):
-        plan = plan_for(pipeline, 80 * MS, (0.0,) * 4, 0.8)
+        plan = plan_for(pipeline, 80 * MS, (0.0,) * 4, 0.8, 1.0)
         assert plan.pace_ns == ()
         assert plan.cap == 64
 
@@ -240,7 +240,7 @@ def busy_ns(log: RunLog) -> int:
 
 def test_an_objective_below_a_single_request_is_refused() -> None:
     with pytest.raises(ObjectiveError, match=r"5 ms: a single request takes 5\.63 ms"):
-        plan_for(chain(COSTS, (2, 2, 8, 2)), 5 * MS, (0.0,) * 4, 0.8)
+        plan_for(chain(COSTS, (2, 2, 8, 2)), 5 * MS, (0.0,) * 4, 0.8, 1.0)
     with pytest.raises(ConfigError) as raised:
         simulate(configured(objective="5ms"))
     assert "stages.s0.policy" in str(raised.value)
@@ -248,8 +248,8 @@ def test_an_objective_below_a_single_request_is_refused() -> None:
 
 
 def test_noise_and_forks_leave_room() -> None:
-    noisy = plan_for(chain(COSTS, (2, 2, 8, 2)), 22 * MS, (0.3,) * 4, 0.8)
-    calm = plan_for(chain(COSTS, (2, 2, 8, 2)), 22 * MS, (0.0,) * 4, 0.8)
+    noisy = plan_for(chain(COSTS, (2, 2, 8, 2)), 22 * MS, (0.3,) * 4, 0.8, 1.0)
+    calm = plan_for(chain(COSTS, (2, 2, 8, 2)), 22 * MS, (0.0,) * 4, 0.8, 1.0)
     assert noisy.cap < calm.cap
     # Branches that share a device may have to wait for one another.
     root = Stage("a", Immediate(), affine(1, 0.1), 4, 64, device=("d",) * 4)
@@ -267,5 +267,5 @@ def test_a_stage_that_takes_less_than_the_train_runs_it_in_pieces() -> None:
     (stage,) = pipeline.stages
     small = Pipeline((replace(stage, max_batch=10),))
     assert Model(small, (0.0,)).interval_ns(20)[0] == pytest.approx(2 * 2 * MS / 4)
-    plan = plan_for(small, 14 * MS, (0.0,), 0.8)
+    plan = plan_for(small, 14 * MS, (0.0,), 0.8, 1.0)
     assert plan.cap <= 10

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import sim.kinds  # noqa: F401  (makes the kinds known)
 from benchmarks.policies.sources import Drawn, Recorded, Source, traces
 from configs.load import parse_config
@@ -21,6 +23,8 @@ LARGEST = 64
 SOJOURN_NS = 200_000_000
 COSTS = (("base", 1.0, 0.02), ("text", 0.8, 0.05), ("rank", 3.0, 0.20), ("last", 0.5, 0.06))
 """Name, milliseconds of a batch, milliseconds of each request in it."""
+RANDOM_FROM, RANDOM_COUNT = 100, 8
+"""Seeds of pipelines that no choice was made on."""
 PARTS = 5
 """A record is cut into so many: one to choose knobs on, the others to score on."""
 
@@ -118,6 +122,29 @@ def forked(replicas: int, objective_ms: float, slots: int | None = None) -> Conf
     return pipeline(stages, objective_ms, slots)
 
 
+def random_chain(seed: int) -> tuple[str, Config]:
+    """A pipeline that nobody designed: two to five stages, replicas in proportion to their work or a shared
+    device, an objective between tight and medium. Returns a name and the configuration.
+    """
+    rng = np.random.default_rng(seed)
+    slots = int(rng.choice([0, 0, 0, 2, 4, 8])) or None
+    scale = int(rng.choice([1, 2, 4, 8]))
+    stages = []
+    least_ms = full_ms = 0.0
+    for k in range(int(rng.integers(2, 6))):
+        base_ms = float(np.round(rng.uniform(0.3, 3), 2))
+        each_ms = float(np.round(base_ms * 10 ** rng.uniform(-2, -0.7), 3))
+        work = scale * (base_ms + 32 * each_ms) / 5 * rng.uniform(0.7, 1.4)
+        count = slots or max(1, round(work))
+        stages.append(_stage(f"s{k}", base_ms, each_ms, count, slots is not None))
+        least_ms += base_ms + each_ms
+        full_ms += base_ms + 32 * each_ms
+    objective_ms = round(least_ms + (full_ms - least_ms) * rng.uniform(0.5, 1.5), 1)
+    place = _named([stage["replicas"] for stage in stages], slots)
+    config = pipeline(stages, objective_ms, slots)
+    return f"random {seed}: {place}, {objective_ms:g} ms", config
+
+
 def regimes(data: Path, scale: float = 1.0) -> Iterator[Regime]:
     """All of them; ``scale`` of less than 1 makes runs shorter. Real records need their folder."""
     poisson = Drawn(Poisson(1e4), requests=round(30_000 * scale))
@@ -167,6 +194,9 @@ def regimes(data: Path, scale: float = 1.0) -> Iterator[Regime]:
     yield Regime(
         f"{_named(several, None)}, poisson, 22 ms, service cv 0.3", "noise", noisy, poisson
     )
+    for seed in range(RANDOM_FROM, RANDOM_FROM + RANDOM_COUNT):
+        random_name, config = random_chain(seed)
+        yield Regime(random_name, "random", config, poisson)
     for replicas_each, slots, objective_ms in ((2, None, 9), (2, None, 15), (4, 4, 12), (4, 4, 20)):
         name = f"fork, {'4 slots' if slots else '2 to 8 replicas'}, poisson, {objective_ms} ms"
         yield Regime(name, "forks", forked(replicas_each, objective_ms, slots), poisson)

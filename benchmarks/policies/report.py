@@ -27,6 +27,7 @@ def row_of(outcome: Outcome) -> dict[str, Any]:
         "regime": outcome.regime.name,
         "group": outcome.regime.group,
         "goodput": {name: round(outcome.score(name), 4) for name in COLUMNS},
+        "by_seed": {name: [round(value, 4) for value in outcome.scores[name]] for name in COLUMNS},
         "cadence_over": {
             name: [round(value, 4) for value in (each.estimate, each.low, each.high)]
             for name, each in ratios.items()
