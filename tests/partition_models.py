@@ -10,11 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from executors.recommender.keep import STAGES
-from executors.recommender.stages import Users, build_stage
-from executors.recommender.weights import load
 from executors.stage_model import StageModel
-from tests.recommender_cases import KEEP
 
 Made = tuple[nn.Module, tuple[Tensor, ...]]
 ROWS = 6
@@ -183,6 +179,11 @@ class Stages(nn.Module):
 
 def recommender() -> Made:
     """Of the weights in ``RECOMMENDER``, picking two."""
+    from executors.recommender.keep import STAGES
+    from executors.recommender.stages import Users, build_stage
+    from executors.recommender.weights import load
+    from tests.recommender_cases import KEEP
+
     kept = {**KEEP, "rerank": 2}
     found = load(RECOMMENDER)
     users = Users(found.users)

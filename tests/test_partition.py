@@ -34,7 +34,6 @@ from executors.partition.verify import TOLERANCE
 from policies.partition.cost import Goal
 from policies.partition.strategies import Strategy
 from tests import partition_models
-from tests.recommender_cases import saved_recommender
 
 HERE = "tests.partition_models"
 PLAN = PartitionPlan(stages=3, cost=CostKind.COUNT, batch=8)
@@ -86,6 +85,8 @@ def test_an_encoder_is_cut_between_layers_and_its_shared_table_is_stored_once(
 
 
 def test_stages_of_the_recommender_are_cut(tmp_path: Path, monkeypatch: Any) -> None:
+    from tests.recommender_cases import saved_recommender
+
     weights = tmp_path / "weights"
     saved_recommender(weights)
     monkeypatch.setattr(partition_models, "RECOMMENDER", weights)
