@@ -70,6 +70,10 @@ def test_looking_first_writes_nothing(run: Run, tmp_path: Path) -> None:
         (("--out", "DIR", "--cost", "guess"), "--cost guess must be measure or count"),
         (("--out", "DIR", "--hop", "3"), "--hop 3: must be a duration such as 2ms"),
         (("--out", "DIR", "--device", "tpu:0"), "--device tpu:0 must read cpu, cpu:CORE,..."),
+        (
+            ("--out", "DIR", "--device", "cuda:99", "--cost", "measure"),
+            "there is no cuda:99 to measure on",
+        ),
         (("--out", "DIR", "--stages", 9), "7 nodes cannot be cut into 9 parts; ask for 1 to 7"),
         (("--out", "DIR", "--workers", 1), "--workers: 2 stages need a worker each"),
         (("--out", "DIR", "--cut", "lost"), "no node and no module of"),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx
 from torch.utils.flop_counter import flop_registry
 
+from executors.partition.errors import PartitionError
 from executors.partition.graph import ModelGraph
 from policies.partition.cost import Transfer
 
@@ -41,7 +42,16 @@ class CostKind(StrEnum):
 
 
 def measured_ns(graph: ModelGraph, device: str, threads: int) -> list[float]:
-    """The median time of each node on the example batch, on ``device`` with so many threads."""
+    """The median time of each node on the example batch, on ``device`` with so many threads.
+
+    Raises PartitionError for a GPU that is not there.
+    """
+    found = torch.device(device)
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise PartitionError(
+            f"there is no {device} to measure on, torch sees {torch.cuda.device_count()} GPUs here;"
+            " partition on a machine that has it, or with --cost count"
+        )
     with limited(threads), torch.inference_mode():
         timed = _Timed(graph, device)
         inputs = graph.captured.examples.values()
