@@ -229,6 +229,11 @@ def _workload(config: Config) -> Iterator[Found]:
     workload = config.workload
     if workload.expire and workload.deadline_ns is None:
         yield "workload.expire", "needs workload.deadline, which is not set"
+    if workload.supersede and workload.keys is None:
+        yield (
+            "workload.supersede",
+            "needs workload.keys, which is not set: requests are told apart by their keys",
+        )
     if isinstance(workload.arrivals, ChecksEnd):
         try:
             workload.arrivals.check_end(workload.requests, workload.duration_ns)

@@ -96,6 +96,13 @@ def price(bounds: Bounds) -> Any:
     return Annotated[float, Spelled(units.parse_price, units.format_price, schema, bounds)]
 
 
+def memory(bounds: Bounds) -> Any:
+    """Int bytes, written as in ``300MB``."""
+    schema = {"type": "string", "pattern": units.MEMORY_PATTERN, "examples": ["300MB"]}
+    show = lambda size: units.format_memory(int(size))  # noqa: E731
+    return Annotated[int, Spelled(units.parse_memory, show, schema, bounds)]
+
+
 def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -137,7 +144,12 @@ FILE = Annotated[
 """A path, made absolute: relative ones count from the folder of the configuration file."""
 
 _UNITLESS = {int: whole_number, float: number}
-_WITH_UNIT = {("duration", int): duration, ("rate", float): rate, ("price", float): price}
+_WITH_UNIT = {
+    ("duration", int): duration,
+    ("rate", float): rate,
+    ("price", float): price,
+    ("memory", int): memory,
+}
 
 
 def single(annotation: Any, unit: str | None, bounds: Bounds) -> Any:

@@ -57,6 +57,11 @@ class WorkloadConfig:
     )
     deadline_ns: int | None = knob("time from arrival until a request is due", default=None, gt=0)
     expire: bool = knob("drop a queued request at its deadline", default=False)
+    supersede: bool = knob(
+        "drop a queued request when the next one of its key arrives; one that runs is left to run, and"
+        " dropped where it would wait again",
+        default=False,
+    )
     priorities: tuple[float, ...] = knob(
         "relative share of each priority level, from level 0, which is served first",
         default=(),
@@ -176,6 +181,11 @@ class StageConfig:
         default=None,
     )
     keep: int | None = knob("candidates that are passed on", default=None, ge=1)
+    memory_bytes: int | None = knob(
+        "memory that a replica takes, such as 300MB, for plans to be compared by; absent is not known",
+        default=None,
+        gt=0,
+    )
     service: Annotated[Any, KindOf("service")] = knob(
         "how long a batch takes; a bare duration is deterministic, absent is no time at all"
     )

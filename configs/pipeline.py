@@ -47,6 +47,7 @@ def pipeline_of(config: Config, predict: Callable[[StageConfig], Predict]) -> Pi
         tuple(stages),
         tuple(Device(name, each.slots) for name, each in config.devices.items() if not each.each),
         expire=config.workload.expire,
+        supersede=config.workload.supersede,
         estimate_window_ns=config.estimates.window_ns,
         estimate_weight=config.estimates.weight,
     )

@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from configs.units import format_duration, format_price, format_rate
+from configs.units import format_duration, format_memory, format_price, format_rate
 from policies.knobs import UNIT_SUFFIXES, public_name
 
 _SHOW = {
@@ -16,11 +16,12 @@ _SHOW = {
     ("rate", float): format_rate,
     ("rate", int): format_rate,
     ("price", float): format_price,
+    ("memory", int): format_memory,
 }
 
 
 def unit_of(field_name: str) -> str | None:
-    """``duration``, ``rate`` or ``price`` by the suffix of a field's name; None for a plain number."""
+    """``duration``, ``rate``, ``price`` or ``memory`` by the suffix of a name; None for a plain number."""
     return next((u for s, u in UNIT_SUFFIXES.items() if field_name.endswith(s)), None)
 
 

@@ -30,13 +30,26 @@ HIGHEST_HZ = 1e9
 HIGHEST_PER_HOUR = 1e9
 """Highest price taken."""
 
+UNITS_BYTES = {
+    "B": 1,
+    **{f"{prefix}B": 1000**k for k, prefix in enumerate(("k", "M", "G", "T"), 1)},
+    **{f"{prefix}iB": 1024**k for k, prefix in enumerate(("K", "M", "G", "T"), 1)},
+}
+"""Units of memory, in bytes."""
+
+MOST_BYTES = 2**50
+"""Most memory taken."""
+
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
 _TIME_UNIT = r"ns|us|µs|μs|ms|s|min|m|h|d"
 DURATION_PATTERN = rf"^{_NUMBER}\s*(?:{_TIME_UNIT})$"
 """What a duration other than 0 looks like, as a regular expression for a schema too."""
 RATE_PATTERN = rf"^{_NUMBER}\s*/\s*(?:{_TIME_UNIT})$"
 """What a rate looks like."""
+MEMORY_PATTERN = rf"^{_NUMBER}\s*(?:[KMGT]i|[kMGT])?B$"
+"""What an amount of memory looks like."""
 
+_MEMORY = re.compile(rf"^\s*(-?)({_NUMBER})\s*((?:[KMGT]i|[kMGT])?B)\s*$")
 _QUANTITY = re.compile(rf"^\s*(-?)({_NUMBER})\s*(/?)\s*({_TIME_UNIT})\s*$")
 _SAME_UNIT = {"m": "min", "µs": "us", "μs": "us"}
 _LONGEST_TEXT = 64
@@ -159,6 +172,37 @@ def parse_price(value: object) -> float:
 def format_price(per_hour: float) -> str:
     """The text an hour that :func:`parse_price` reads as exactly ``per_hour``."""
     return format_rate(per_hour).removesuffix("/s") + "/h"
+
+
+def parse_memory(value: object) -> int:
+    """Bytes in ``value``: text such as ``300MB``, ``1.5GB`` or ``4GiB``.
+
+    Raises ValueError for a number without a unit, a negative or fractional number of bytes, more than a
+    pebibyte.
+    """
+    if not isinstance(value, bool) and isinstance(value, int | float):
+        raise ValueError(f"needs a unit: write {value:g}MB, not {value:g}")
+    short = isinstance(value, str) and len(value) <= _LONGEST_TEXT
+    found = _MEMORY.match(value) if short and isinstance(value, str) else None
+    if found is None:
+        hint = _unit_hint(value, "MB") if isinstance(value, str) else ""
+        raise ValueError(f"must be a memory such as 300MB or 4GiB, not {_named(value)}{hint}")
+    if found[1] and Fraction(found[2]):
+        raise ValueError(f"must not be negative, but is {str(value).strip()}")
+    exact = Fraction(found[2]) * UNITS_BYTES[found[3]]
+    if exact > MOST_BYTES:
+        raise ValueError(f"must be at most {MOST_BYTES // 2**40}TiB, not {str(value).strip()}")
+    if exact.denominator != 1:
+        raise ValueError(f"must be a whole number of bytes, which {str(value).strip()} is not")
+    return int(exact)
+
+
+def format_memory(size_bytes: int) -> str:
+    """The text that :func:`parse_memory` reads as exactly ``size_bytes``, which is not negative."""
+    for unit in ("TB", "TiB", "GB", "GiB", "MB", "MiB", "kB", "KiB"):
+        if size_bytes and size_bytes % UNITS_BYTES[unit] == 0:
+            return f"{size_bytes // UNITS_BYTES[unit]}{unit}"
+    return f"{size_bytes}B"
 
 
 def _named(value: object) -> str:

@@ -140,10 +140,8 @@ class Executor:
         """
         transport, wiring = self._up()
         chosen = self._variant(pipeline)
-        if workload.keys is None and (name := _keyed_stage(chosen)):
-            raise ExecutorError(
-                f"stage {name} coalesces or has locality, and the workload has no keys; give it some"
-            )
+        if workload.keys is None and (need := chosen.needs_keys):
+            raise ExecutorError(f"{need}, and the workload has no keys; give it some")
         sampled = inputs is None
         if inputs is None:
             inputs = self.sample_inputs(min(max(len(workload), 1), _SAMPLE_ROWS))
@@ -257,11 +255,6 @@ class Executor:
                 **{stage.name: [_said(where) for where in places] for stage, places in stages},
             },
         }
-
-
-def _keyed_stage(pipeline: Pipeline) -> str | None:
-    """The first stage that recognises requests by their keys."""
-    return next((stage.name for stage in pipeline.stages if stage.keyed), None)
 
 
 def _frame(pipeline: Pipeline) -> list[tuple[object, ...]]:

@@ -211,12 +211,12 @@ class LiveSession:
         )
         self._lock = threading.Lock()
         self._sent = 0
-        keyed = [stage.name for stage in pipeline.stages if stage.keyed]
-        self._keyed: bool | None = True if keyed else None
+        need = pipeline.needs_keys
+        self._keyed: bool | None = True if need else None
         """Whether requests have keys; None while that is open."""
         self._without_key = (
-            f"stage {keyed[0]} coalesces or has locality; give the request a key"
-            if keyed
+            f"{need}; give the request a key"
+            if need
             else "give every request of a session a key, or none of them"
         )
         self._closed = False

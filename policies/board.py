@@ -9,6 +9,7 @@ from policies.pipeline import Pipeline, downstream_ns, joins_that_give_up
 from policies.requests import RequestTable
 from policies.runlog import Outcome
 from policies.stage_state import DeviceState, StageState
+from policies.superseding import Newest
 
 
 class Board:
@@ -19,7 +20,7 @@ class Board:
         self.requests = requests
         devices = {device.name: DeviceState(device.slots) for device in pipeline.devices}
         self.stages = [
-            StageState(index, spec, requests, devices, pipeline.expire)
+            StageState(index, spec, requests, devices, pipeline.expire or pipeline.supersede)
             for index, spec in enumerate(pipeline.stages)
         ]
         by_name = {stage.spec.name: stage for stage in self.stages}
@@ -48,6 +49,7 @@ class Board:
         )
         """A request can be in two places at once."""
         self.expire = pipeline.expire
+        self.newest = Newest(requests.keyed()) if pipeline.supersede else None
         self.ended = 0
         """Requests that have an outcome."""
         self.drops: dict[int, tuple[int, Outcome, str]] = {}

@@ -11,6 +11,8 @@ from policies.contract import NO_SIZE
 from policies.runlog import Outcome
 from policies.stage_state import StageState
 
+SUPERSEDED = "superseded by the next request of its key"
+
 
 def enter(
     board: Board, here: StageState, now_ns: int, entered_ns: int, requests: Sequence[int]
@@ -71,6 +73,11 @@ def _admit(board: Board, here: StageState, now_ns: int, requests: Sequence[int])
             reason = f"its deadline had passed when it reached {here.spec.name}"
             drop(board, now_ns, late, Outcome.EXPIRED, reason)
             requests = [request for request in requests if deadline_ns[request] > now_ns]
+    if board.newest is not None:
+        older = [request for request in requests if not board.newest.holds(request)]
+        if older:
+            drop(board, now_ns, older, Outcome.SHED, SUPERSEDED)
+            requests = [request for request in requests if request not in board.drops]
     if not here.up and not here.returning:
         drop(board, now_ns, requests, Outcome.FAILED, no_replica(here))
         return ()
@@ -156,6 +163,17 @@ def shed(board: Board, here: StageState, now_ns: int, count: int) -> None:
     for request, entered_ns in zip(requests, entries, strict=True):
         here.journal.left(request, entered_ns)
     drop(board, now_ns, requests, Outcome.SHED, f"shed by the policy of {here.spec.name}")
+
+
+def supersede(board: Board, now_ns: int, requests: Iterable[int]) -> None:
+    """The next requests of their keys have come: those that wait in a queue end here."""
+    waiting = []
+    for request in requests:
+        if request not in board.drops:
+            left = [leave_queue(board, stage, request) for stage in board.stages]
+            if any(left):
+                waiting.append(request)
+    drop(board, now_ns, waiting, Outcome.SHED, SUPERSEDED)
 
 
 def ride(board: Board, here: StageState) -> None:

@@ -13,7 +13,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-UNIT_SUFFIXES = {"_ns": "duration", "_hz": "rate", "_per_hour": "price"}
+UNIT_SUFFIXES = {"_ns": "duration", "_hz": "rate", "_per_hour": "price", "_bytes": "memory"}
 """Field-name suffixes that carry a unit, and the kind of quantity each stands for."""
 
 
@@ -22,7 +22,7 @@ class Bounds:
     """What a knob means and which values it takes; a bound is None where there is none.
 
     Bounds are in the unit of the field (nanoseconds for ``_ns``, per second for ``_hz``, money an hour for
-    ``_per_hour``).
+    ``_per_hour``, bytes for ``_bytes``).
     """
 
     doc: str

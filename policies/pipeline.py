@@ -105,10 +105,20 @@ class Pipeline:
     devices: tuple[Device, ...] = ()
     expire: bool = False
     """Drop a queued request at its deadline."""
+    supersede: bool = False
+    """Drop a queued request when the next one of its key arrives."""
     estimate_window_ns: int = 100_000_000
     """Window over which arrival rate and load are counted."""
     estimate_weight: float = 0.5
     """Weight of the newest window in their moving average."""
+
+    @property
+    def needs_keys(self) -> str:
+        """Who needs requests to have keys; empty where nothing does."""
+        keyed = next((stage.name for stage in self.stages if stage.keyed), None)
+        if keyed is not None:
+            return f"stage {keyed} coalesces or has locality"
+        return "requests supersede one another" if self.supersede else ""
 
 
 def predictions(stage: Stage) -> tuple[int, ...]:

@@ -72,7 +72,7 @@ class RequestTable:
         if self.keys is None:
             if len(self.arrival_ns):
                 raise ValueError(
-                    "a stage coalesces or has locality, and the requests have no keys; give the workload keys"
+                    "requests must be told apart by keys, and they have none; give the workload keys"
                 )
             self.keys = array("q")
         return self.keys

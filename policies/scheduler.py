@@ -375,12 +375,16 @@ class Scheduler(Board):
     @property
     def batches_arrivals(self) -> bool:
         """May arrivals be brought late and together? Not where each of them is an event of its own."""
-        return not self.expire and self.newest is None and all(
-            root.queue_bound == NO_SIZE
-            and root.admits is None
-            and root.flight is None
-            and root.spec.max_items is None
-            for root in self.roots
+        return (
+            not self.expire
+            and self.newest is None
+            and all(
+                root.queue_bound == NO_SIZE
+                and root.admits is None
+                and root.flight is None
+                and root.spec.max_items is None
+                for root in self.roots
+            )
         )
 
     @property

@@ -105,7 +105,7 @@ class StageState:
         spec: Stage,
         table: RequestTable,
         devices: dict[str, DeviceState],
-        expire: bool,
+        guarded: bool,
     ) -> None:
         policy: Policy = spec.policy
         self.index = index
@@ -130,7 +130,7 @@ class StageState:
         self.admits = None if spec.admission is None else admits(spec.admission)
         self.admission_state = [] if spec.admission is None else spec.admission.initial_state()
         self.queue_bound = NO_SIZE if spec.queue_bound is None else spec.queue_bound
-        self.guarded = expire or spec.queue_bound is not None
+        self.guarded = guarded or spec.queue_bound is not None
         """Not every request may enter."""
         self.waiting = 0
         self.waiting_items = 0

@@ -143,7 +143,7 @@ def _limit(limit: float, number: type, unit: str | None) -> str:
         return f"{value:g}/s"
     if unit == "price":
         return f"{value:g}/h"
-    if unit == "duration":
+    if unit in ("duration", "memory"):
         return str(plain(value, unit))
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 

@@ -186,8 +186,9 @@ def play(
     seed: int,
     trouble: float,
     cancel_after: int | None = None,
+    keys: Sequence[int] | None = None,
 ) -> Played:
-    """Run (gap, deadline after, items) requests; ``cancel_after`` so many steps."""
+    """Run (gap, deadline after, items) requests of these keys; ``cancel_after`` so many steps."""
     specs = [
         ModelSpecs(dict.fromkeys(("x", *stage.parents), WORD), {stage.name: WORD})
         for stage in pipeline.stages
@@ -202,7 +203,8 @@ def play(
     now_ns, submissions = 0, []
     for k, (gap_ns, after_ns, items) in enumerate(arrivals):
         now_ns += gap_ns
-        row = Submission([now_ns], [now_ns + after_ns], [items], [k % 3], {"x": x[k : k + 1]})
+        key = None if keys is None else [keys[k]]
+        row = Submission([now_ns], [now_ns + after_ns], [items], [k % 3], {"x": x[k : k + 1]}, key)
         submissions.append((now_ns, row))
     transport.bring(submissions)
     steps = 0

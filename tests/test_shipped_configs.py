@@ -18,10 +18,12 @@ def test_there_are_some() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_configuration_simulates(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = ["workload.requests=300", *stand_ins(delayline.load_config(path))]
+    config = delayline.load_config(path)
+    settings = ["workload.requests=300", *stand_ins(config)]
     words = [word for setting in settings for word in ("--set", setting)]
     found = runner(capsys)("simulate", path, "--json", "-n", 1, *words).object
-    assert found["arrived"] == found["completed"] == 300
+    assert found["arrived"] == found["completed"] + found["shed"] == 300
+    assert (found["shed"] > 0) == config.workload.supersede
 
 
 def stand_ins(config: delayline.Config) -> list[str]:

@@ -13,11 +13,14 @@ from configs.units import (
     HIGHEST_HZ,
     HIGHEST_PER_HOUR,
     LONGEST_NS,
+    MOST_BYTES,
     UNITS_NS,
     format_duration,
+    format_memory,
     format_price,
     format_rate,
     parse_duration,
+    parse_memory,
     parse_price,
     parse_rate,
 )
@@ -161,6 +164,39 @@ def test_what_is_no_rate(found: object, message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         parse_rate(found)
     assert str(caught.value) == message
+
+
+@given(st.integers(0, MOST_BYTES))
+def test_every_amount_of_memory_survives_being_written(size_bytes: int) -> None:
+    assert parse_memory(format_memory(size_bytes)) == size_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [("300MB", 3 * 10**8), ("4GiB", 2**32), (" 1.5 kB ", 1500), ("0B", 0), ("1TiB", 2**40)],
+)
+def test_amounts_of_memory(text: str, size_bytes: int) -> None:
+    assert parse_memory(text) == size_bytes
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (300, "needs a unit: write 300MB, not 300"),
+        (
+            "300",
+            "must be a memory such as 300MB or 4GiB, not '300'; a number needs a unit: 300MB",
+        ),
+        ("3 mb", "must be a memory such as 300MB or 4GiB, not '3 mb'"),
+        ("-1MB", "must not be negative, but is -1MB"),
+        ("0.3B", "must be a whole number of bytes, which 0.3B is not"),
+        ("2000TiB", "must be at most 1024TiB, not 2000TiB"),
+        (None, "must be a memory such as 300MB or 4GiB, not nothing"),
+    ],
+)
+def test_amounts_of_memory_that_are_not_understood(value: object, text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        parse_memory(value)
 
 
 @given(st.floats(0, HIGHEST_PER_HOUR))

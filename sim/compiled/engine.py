@@ -27,6 +27,8 @@ def obstacle(pipeline: Pipeline, times: Sequence[ServiceTimes], requests: int) -
         return f"the pipeline has more than {MOST_STAGES} stages"
     if requests > _MOST_REQUESTS:
         return f"the run has more than {_MOST_REQUESTS:,} requests"
+    if pipeline.supersede:
+        return "requests supersede one another"
     for stage, each in zip(pipeline.stages, times, strict=True):
         if stage.hedge is not None:
             return f"stage {stage.name}: its batches are hedged"

@@ -10,7 +10,7 @@ from configs.short import KIND
 from sim.sweeping.axes import Axis
 
 CellType = Literal["float64", "int64", "bool", "string"]
-_SUFFIXES = {"duration": "_ms", "rate": "_hz", "price": "_per_hour"}
+_SUFFIXES = {"duration": "_ms", "rate": "_hz", "price": "_per_hour", "memory": "_bytes"}
 _NS_PER_MS = 1e6
 _ONE_LINE = 1_000_000
 
