@@ -31,8 +31,8 @@ RESULT = Path(__file__).resolve().parents[1] / "results" / "policies_real.json"
 SEED = 7
 TIE = 0.1
 COSTS = (("recall", 10.0, 0.5), ("rank", 30.0, 2.0))
-POISSON: Source = Drawn(Poisson(1e3), requests=20_000)
-BURSTS: Source = Drawn(Mmpp((5e2, 1.5e3), (5 * SOJOURN_NS,) * 2), requests=40_000)
+POISSON: Source = Drawn(Poisson(1e3), requests=10_000)
+BURSTS: Source = Drawn(Mmpp((5e2, 1.5e3), (5 * SOJOURN_NS,) * 2), requests=20_000)
 CASES = (
     ("2 and 4 replicas, poisson, 110 ms", (2, 4), None, 110, POISSON),
     ("2 and 4 replicas, poisson, 160 ms", (2, 4), None, 160, POISSON),

@@ -37,6 +37,7 @@ def row_of(outcome: Outcome) -> dict[str, Any]:
         "cost_at_15_percent": {
             name: {"device_us": round(each.device_us, 1), "p99_over_objective": round(each.tail, 3)}
             for name, each in outcome.costs.items()
+            if each.tail < float("inf")
         },
         "bound": round(outcome.bound, 4) or None,
         "seconds": round(outcome.seconds, 1),
@@ -71,7 +72,10 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
         costs.add_column(name, justify="left" if name == "regime" else "right")
     for row in rows:
         each = row["cost_at_15_percent"]
-        cells = (f"{each[n]['device_us']:.0f} ({each[n]['p99_over_objective']:.2f})" for n in names)
+        cells = (
+            f"{each[n]['device_us']:.0f} ({each[n]['p99_over_objective']:.2f})" if n in each else ""
+            for n in names
+        )
         costs.add_row(row["regime"], *cells)
     console.print(costs)
 
