@@ -88,6 +88,18 @@ def joins(log: RunLog) -> list[Join]:
     return [join for join in meetings(log) if len(join.parents) > 1]
 
 
+def missing_share(log: RunLog) -> float:
+    """Of the results that joins wait for, the share that they went on without; of completed requests."""
+    partial = [join for join in joins(log) if join.name and log.stages[join.index].partial]
+    completed = log.requests.outcome == Outcome.COMPLETED
+    if not partial or not completed.any():
+        return 0.0
+    found = paths(log)
+    gone = sum(int((found.in_time(join)[:, completed] < 0).sum()) for join in partial)
+    asked = sum(len(join.parents) for join in joins(log) if join.name)
+    return gone / (asked * int(completed.sum()))
+
+
 def sinks(log: RunLog) -> list[int]:
     """The stages that nothing follows."""
     parents = {name for stage in log.stages for name in stage.parents}

@@ -1,7 +1,10 @@
-"""``delayline compare``: recorded runs and configurations side by side, or policies beside the optimum."""
+"""``delayline compare``: recorded runs and configurations side by side; policies beside the optimum, or
+plans of serving one pipeline.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +12,7 @@ import typer
 from rich.console import Console
 
 from configs.units import parse_duration
-from delayline import options
+from delayline import options, plan_options
 from delayline.console import print_json, progress, results, say
 from delayline.errors import CommandError
 from delayline.gathering import gathered
@@ -79,7 +82,16 @@ def compare(
     batch_cost: BatchCost = None,
     excess_weight: ExcessWeight = None,
     clairvoyant: Clairvoyant = False,
+    plans: plan_options.Plans = False,
+    plan: plan_options.PlanNames = None,
+    loads: plan_options.Loads = None,
+    requests: plan_options.Requests = None,
+    candidates: plan_options.Candidates = None,
+    real: plan_options.Real = False,
+    seconds: plan_options.Seconds = None,
+    report: plan_options.Report = None,
     replications: options.Replications = None,
+    jobs: options.Jobs = -1,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -91,7 +103,42 @@ def compare(
     With --optimum, configurations of one stage are simulated in several replications, beside the policy
     that is optimal for Poisson arrivals, one replica and the weights; for several replicas beside a
     lower bound.
+
+    With --plans, one configuration is served in several ways (a monolith, no hold, one hold, tuned holds,
+    holds that follow the load, trains, branches in sequence or in parallel, merges with a deadline), each at
+    several loads, and it is said where each pays and where it does not.
     """
+    of_optimum = {
+        "--latency-weight": latency_weight,
+        "--busy-weight": busy_weight,
+        "--batch-cost": batch_cost,
+        "--excess-weight": excess_weight,
+        "--clairvoyant": clairvoyant or None,
+    }
+    of_plans = {
+        "--plan": plan,
+        "--loads": loads,
+        "--requests": requests,
+        "--candidates": candidates,
+        "--real": real or None,
+        "--seconds": seconds,
+        "--report": report,
+    }
+    if optimum and plans:
+        raise CommandError("--optimum and --plans are two comparisons; leave one of them out")
+    if not optimum:
+        _refuse(of_optimum, "--optimum")
+    if not plans:
+        _refuse(of_plans, "--plans")
+    if not (optimum or plans):
+        _refuse({"--replications": replications}, "--optimum or --plans")
+    if plans:
+        asked = plan_options.asked_of(
+            sources, sets, plan, loads, requests, replications, candidates
+        )
+        run_s = plan_options.run_s_of(seconds, real=real)
+        plan_options.compare_plans(asked, jobs, run_s, report, json=json, quiet=quiet)
+        return
     if optimum:
         from delayline.optimum import beside_optimum
 
@@ -102,17 +149,6 @@ def compare(
             )
         _print_beside(beside, json=json, quiet=quiet)
         return
-    given = {
-        "--latency-weight": latency_weight,
-        "--busy-weight": busy_weight,
-        "--batch-cost": batch_cost,
-        "--excess-weight": excess_weight,
-        "--clairvoyant": clairvoyant or None,
-        "--replications": replications,
-    }
-    for option, value in given.items():
-        if value is not None:
-            raise CommandError(f"{option} is for --optimum; add that, or leave it out")
     with progress("reading", len(sources), quiet=quiet) as advance:
         runs = []
         for run in gathered(sources, sets or ()):
@@ -123,6 +159,13 @@ def compare(
         print_json(found.to_json())
     else:
         _print(results(), found)
+
+
+def _refuse(given: Mapping[str, object], needs: str) -> None:
+    """Raise CommandError for an option that is given without what it is for."""
+    for option, value in given.items():
+        if value is not None:
+            raise CommandError(f"{option} is for {needs}; add that, or leave it out")
 
 
 def weights_of(
