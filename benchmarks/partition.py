@@ -35,9 +35,8 @@ from executors.partition.costs import limited
 from executors.partition.loading import load_model
 from executors.partition.partition import Partition, PartitionPlan, analyse, choose, partition
 from executors.placement import available_cores
-from policies.partition.cost import Goal
+from policies.partition.choices import Goal, Strategy
 from policies.partition.cuts import cut
-from policies.partition.strategies import Strategy
 from policies.workload import ClosedWorkload
 from tests.partition_graphs import best_of_all, random_graph, random_transfer
 

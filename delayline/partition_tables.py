@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from delayline.console import results
 from delayline.partitioned import Deployment, summary
 from delayline.tables import number, plain_table
-from policies.partition.cost import Goal
+from policies.partition.choices import Goal
 from reports.numbers import count
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from policies.partition.cost import Goal, Transfer
+from policies.partition.choices import Goal
+from policies.partition.cost import Transfer
 from policies.partition.graph import CostGraph, Tensor
 
 

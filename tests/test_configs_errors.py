@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import pytest
 import sim.kinds  # noqa: F401
 from configs.errors import ConfigError, Problem
 from configs.load import load_config, parse_config
+from configs.model import Config, StageConfig
 from configs.yaml_text import parse_yaml
+from policies.knobs import public_name
 from policies.registry import POLICIES
 
 ARRIVALS = "known: poisson, constant, gamma, mmpp, diurnal, trace, counts, windows, closed"
-STAGE_KEYS = (
-    "known: name, replicas, max_batch, max_items, discipline, queue_bound, device, after, keep,"
-    " service, service_on, policy, model"
+STAGE_KEYS, CONFIG_KEYS = (
+    "known: " + ", ".join(public_name(field.name) for field in dataclasses.fields(part))
+    for part in (StageConfig, Config)
 )
 NAME = "must be a name of at most 64 letters, digits, _ and - that begins with a letter"
 
@@ -162,8 +165,7 @@ def test_a_bad_stage(stage: str, message: str) -> None:
         ("stage: 5", "stage: unknown key; did you mean `stages`?"),
         (
             "5: 3",
-            "5: unknown key; known: name, seed, workload, objective, warmup, replications,"
-            " estimates, devices, dispatcher, stages, tune, validate, provenance",
+            f"5: unknown key; {CONFIG_KEYS}",
         ),
         ("seed: -1", "seed: must be at least 0, not -1"),
         (

@@ -31,8 +31,7 @@ from executors.partition.partition import (
     partition,
 )
 from executors.partition.verify import TOLERANCE
-from policies.partition.cost import Goal
-from policies.partition.strategies import Strategy
+from policies.partition.choices import Goal, Strategy
 from tests import partition_models
 
 HERE = "tests.partition_models"

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from policies.partition.choices import Goal
 from policies.partition.coarsen import coarsen
-from policies.partition.cost import Goal, Transfer, costs_of, lower_bound_ns
+from policies.partition.cost import Transfer, costs_of, lower_bound_ns
 from policies.partition.cuts import CutError, cut, orders
 from policies.partition.graph import CostGraph, Tensor, contract
 from policies.partition.replicas import share_devices, spread

@@ -142,7 +142,7 @@ def _with_times(policy: Any, unit_ns: int = 1) -> Any:
     times = {
         each.name: max(1, getattr(policy, each.name) // unit_ns % most) * unit_ns
         for each in fields(policy)
-        if each.name.endswith("_ns")
+        if each.name.endswith("_ns") and isinstance(getattr(policy, each.name), int)
     }
     return replace(policy, **times)
 

@@ -12,7 +12,6 @@ from delayline import options
 from delayline.console import print_json, results
 from delayline.errors import CommandError
 from delayline.gathering import recorded
-from reports.records import is_run
 
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder of a recorded run.", show_default=False)
@@ -58,6 +57,8 @@ def explain(
     """
     if request is not None and slowest is not None:
         raise CommandError("--request and --slowest are two questions; ask one of them")
+    from reports.records import is_run
+
     if not run_folder.is_dir() or not (is_run(run_folder) or any(run_folder.glob("rep-*"))):
         raise CommandError(
             f"{run_folder} is not the folder of a run; give one that `simulate --out` or `run --out` wrote"

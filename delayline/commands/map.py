@@ -118,8 +118,8 @@ def regime_map(
 
     greedy sends at once; caps has a cap on batches for each stage and no hold; pair has one delay and one cap
     for all; held has caps for each stage and one delay; configured is the configuration's own policies. What
-    can be tuned is, in every cell, on three replications; all candidates are scored on fresh ones that they share. A
-    map that was stopped goes on where it was.
+    can be tuned is, in every cell, on three replications; all candidates are scored on fresh ones that they
+    share. A map that was stopped goes on where it was.
     """
     config = load_config(config_file, options.as_overrides(sets, seed=seed))
     out = Path(f"{config.name}.map.parquet") if out is None else out

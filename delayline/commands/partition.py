@@ -14,8 +14,7 @@ from delayline import options
 from delayline.console import print_json
 from delayline.errors import CommandError
 from delayline.loading import load_config
-from policies.partition.cost import Goal
-from policies.partition.strategies import Strategy
+from policies.partition.choices import Goal, Strategy
 
 PIPELINE = "pipeline.yaml"
 _OURS = ("weights.safetensors", "examples.safetensors", PIPELINE)

@@ -14,10 +14,11 @@ from executors.partition.graph import ModelGraph, graph_of
 from executors.partition.parts import Part, cut_out
 from executors.partition.timing import part_times_ns, sizes_up_to
 from executors.partition.verify import Equality, check_equal, load_parts
-from policies.partition.cost import Goal, PartCosts, Transfer, costs_of, lower_bound_ns
+from policies.partition.choices import Goal, Strategy
+from policies.partition.cost import PartCosts, Transfer, costs_of, lower_bound_ns
 from policies.partition.cuts import Cut, CutError, cut
 from policies.partition.graph import Contraction
-from policies.partition.strategies import Strategy, after_nodes, by_kind, split_further
+from policies.partition.strategies import after_nodes, by_kind, split_further
 from policies.partition.structure import Structure, structure_of
 
 _DEFAULT_STAGES = 2

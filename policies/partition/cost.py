@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
+from policies.partition.choices import Goal
 from policies.partition.graph import CostGraph
-
-
-class Goal(StrEnum):
-    """What a cut is to make small."""
-
-    THROUGHPUT = "throughput"
-    """The load of the busiest part."""
-    LATENCY = "latency"
-    """The time of one batch through all parts, transfer included."""
 
 
 @dataclass(frozen=True, slots=True)

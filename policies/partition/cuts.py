@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from policies.partition.choices import Goal
 from policies.partition.coarsen import coarsen
-from policies.partition.cost import Goal, PartCosts, Transfer, costs_of, lower_bound_ns
+from policies.partition.cost import PartCosts, Transfer, costs_of, lower_bound_ns
 from policies.partition.graph import CostGraph
 from policies.partition.ideals import all_ideals, best_chain, prefixes
 from policies.partition.refine import refine

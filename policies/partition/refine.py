@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from policies.partition.cost import Goal, Transfer, costs_of
+from policies.partition.choices import Goal
+from policies.partition.cost import Transfer, costs_of
 from policies.partition.graph import CostGraph
 
 _MOST_ROUNDS = 20

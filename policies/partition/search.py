@@ -6,7 +6,8 @@ loads only grows on the way, so that a partial cut as bad as the best whole one 
 
 from __future__ import annotations
 
-from policies.partition.cost import Goal, Transfer, lower_bound_ns
+from policies.partition.choices import Goal
+from policies.partition.cost import Transfer, lower_bound_ns
 from policies.partition.graph import CostGraph
 
 _TOLERANCE = 1e-12

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 
-from policies.partition.cost import Goal, Transfer
+from policies.partition.choices import Goal
+from policies.partition.cost import Transfer
 from policies.partition.cuts import CutError, cut
 from policies.partition.graph import CostGraph, Tensor
-
-
-class Strategy(StrEnum):
-    """How the boundaries of stages are chosen."""
-
-    BALANCED = "balanced"
-    """By costs, for a goal."""
-    BY_OPERATOR_KIND = "by_operator_kind"
-    """Lookups apart from dense layers."""
-    MANUAL = "manual"
-    """After the nodes that the user names."""
 
 
 def by_kind(graph: CostGraph, kinds: Sequence[str]) -> tuple[int, ...]:
