@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from configs.errors import ConfigError, Problem, nearest
 from configs.knob_paths import NoKnobError, OtherKindError
+from configs.levels import level_problems
 from configs.model import Config, StageConfig
 from configs.tuning import below_another, range_of
 from policies.contract import Policy
@@ -53,6 +54,7 @@ def problems(config: Config) -> Iterator[Found]:
         yield from _stage(config, stage)
         yield from _hedge(config, stage)
         yield from _autoscale(stage)
+        yield from _levels(config, stage)
     yield from _workload(config)
     for path, tune in config.tune.items():
         try:
@@ -195,6 +197,15 @@ def _autoscale(stage: StageConfig) -> Iterator[Found]:
             f"names {len(stage.device)} devices, and autoscale brings replicas that are not listed;"
             " give one device for all",
         )
+
+
+def _levels(config: Config, stage: StageConfig) -> Iterator[Found]:
+    """Levels and what chooses among them, and candidates that are enough and there."""
+    before = config.parents().get(stage.name, ())
+    known = {each.name: each.keep for each in config.stages}
+    comes_in = known.get(before[0]) if len(before) == 1 else None
+    where = f"stages.{stage.name}"
+    yield from level_problems(where, stage.levels, stage.degrade, stage.keep, comes_in)
 
 
 def _hedge(config: Config, stage: StageConfig) -> Iterator[Found]:

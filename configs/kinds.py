@@ -2,8 +2,8 @@
 
 A kind is a frozen dataclass whose fields are knobs (see ``policies.knobs``) and whose ``kind`` is its
 name in YAML. A room makes its kinds known by registering them when its ``kinds`` module is imported
-(``sim.kinds``: arrivals, items, keys, service; ``executors.kinds``: model); policies, admissions and
-merge rules are registered here.
+(``sim.kinds``: arrivals, items, keys, service; ``executors.kinds``: model); policies, admissions,
+degradations and merge rules are registered here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from policies.registry import ADMISSIONS, MERGES, POLICIES
+from policies.registry import ADMISSIONS, DEGRADES, MERGES, POLICIES
 
 _KINDS: dict[str, dict[str, type[Any]]] = {
     "arrivals": {},
@@ -23,6 +23,7 @@ _KINDS: dict[str, dict[str, type[Any]]] = {
     "policy": {},
     "admission": {},
     "merge": {},
+    "degrade": {},
     "model": {},
 }
 
@@ -64,3 +65,5 @@ for _admission in ADMISSIONS.values():
     register("admission", _admission)
 for _merge in MERGES.values():
     register("merge", _merge)
+for _degrade in DEGRADES.values():
+    register("degrade", _degrade)

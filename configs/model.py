@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
+from configs.levels import LevelConfig
 from configs.nodes import KindOf
 from configs.short import KIND, Full
 from configs.spellings import Name, Names, Warmup, WarmupCut, check_cores
@@ -209,6 +210,12 @@ class StageConfig:
         default=None,
     )
     model: Annotated[Any, KindOf("model")] | None = knob("what a real run executes", default=None)
+    levels: tuple[LevelConfig, ...] = knob(
+        "cheaper ways to serve a batch, from level 1 on; level 0 is the stage as it is", default=()
+    )
+    degrade: Annotated[Any, KindOf("degrade")] | None = knob(
+        "at which level a batch is served; absent is in full, always", default=None
+    )
 
     @classmethod
     def in_full(cls, raw: object) -> Full:

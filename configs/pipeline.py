@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from configs.errors import ConfigError, Problem
 from configs.model import Config, StageConfig
+from policies.degrade import Level
 from policies.pipeline import Device, Pipeline, Stage, topological
 from policies.place import Place
 
@@ -41,6 +42,8 @@ def pipeline_of(config: Config, predict: Callable[[StageConfig], Predict]) -> Pi
                 start=stage.replicas if stage.autoscale else None,
                 coalesce=stage.coalesce,
                 locality=stage.locality,
+                levels=tuple(Level(level.cost) for level in stage.levels),
+                degrade=stage.degrade,
             )
         )
     return Pipeline(

@@ -72,6 +72,7 @@ FAMILIES = {
     "policy": FamilyShort({KIND: "immediate"}),
     "admission": FamilyShort(),
     "merge": FamilyShort(),
+    "degrade": FamilyShort(),
     "model": FamilyShort(),
 }
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reports.confidence import Estimate
-from reports.metrics import StageMetrics
+from reports.metrics import Metrics, StageMetrics
 from reports.numbers import NONE, count, figure, percent
 from reports.objective import Attainment
 from reports.percentiles import NS_PER_MS, STATISTICS
@@ -84,6 +84,10 @@ def print_summary(
     console.print()
     for stage in first.stages:
         _print_shares(console, found, stage)
+    if first.level_shares is not None:
+        degraded = percent(_mean(found.figure("degraded_share")))
+        levels = _levels(first) if n == 1 else ""
+        console.print(f"levels: {degraded} of the answers were not served in full{levels}")
     console.print(
         f"cost: {spread(found.figure('cost', 'busy_seconds'))} s busy{_discarded(found)} of"
         f" {spread(found.figure('cost', 'replica_seconds'))} replica-seconds,"
@@ -94,7 +98,7 @@ def print_summary(
 
 
 def _print_shares(console: Console, found: Replicated, stage: StageMetrics) -> None:
-    """What requests of one key saved at a stage, where it looks at keys."""
+    """What requests of one key saved at a stage, where it looks at keys; and how far it degraded."""
 
     def mean(share: str) -> str:
         return percent(_mean(found.figure("stages", stage.name, share)))
@@ -104,8 +108,18 @@ def _print_shares(console: Console, found: Replicated, stage: StageMetrics) -> N
         told.append(f"{mean('computed_share')} of the requests were computed")
     if stage.missed_share is not None:
         told.append(f"{mean('missed_share')} of the keys were fetched")
+    if stage.mean_level is not None:
+        level = _mean(found.figure("stages", stage.name, "mean_level"))
+        told.append(f"mean level {number(level)}")
     if told:
         console.print(f"{stage.name}: {', '.join(told)}")
+
+
+def _levels(metrics: Metrics) -> str:
+    """The shares of the levels of one run, where it had several."""
+    shares = metrics.level_shares or ()
+    told = [f"{percent(share)} at level {level}" for level, share in enumerate(shares) if level]
+    return f" ({', '.join(told)})" if len(told) > 1 else ""
 
 
 def _discarded(found: Replicated) -> str:

@@ -25,6 +25,8 @@ class StartBatch(NamedTuple):
     """Which of the requests are to be run, where some are alike; None for all."""
     missed: int = 0
     """Keys that the replica has to fetch first."""
+    level: int = 0
+    """Degradation level to run it at; 0 is full service."""
 
     @property
     def computed(self) -> Sequence[int]:

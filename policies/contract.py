@@ -233,7 +233,7 @@ def observes(policy: Policy) -> bool:
 @functools.cache
 def knob_parameters(rule: Callable[..., object]) -> tuple[str, ...]:
     """Names of the knobs that a rule takes, in its order."""
-    given = {"view", "now_ns", "state", "requests", "service_ns", "deadline_ns"}
+    given = {"view", "now_ns", "state", "requests", "service_ns", "deadline_ns", "levels"}
     return tuple(name for name in inspect.signature(rule).parameters if name not in given)
 
 

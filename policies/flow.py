@@ -207,6 +207,8 @@ def answer(here: StageState, now_ns: int, batch: StartBatch) -> Sequence[int]:
         here.batches += 1
         if here.caches is not None:
             here.caches.missed.append(0)
+        if here.degrading is not None:
+            here.degrading.sent.append(batch.level)
     return [*batch.requests, *(rider.request for rider in riders)]
 
 

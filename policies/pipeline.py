@@ -10,6 +10,7 @@ from policies.admission import Admission
 from policies.autoscale import Autoscale
 from policies.coalesce import Coalesce
 from policies.contract import Policy, Reads
+from policies.degrade import Degrade, Level
 from policies.giving_up import given_up
 from policies.hedge import Hedge
 from policies.locality import Locality
@@ -70,6 +71,10 @@ class Stage:
     """When its replicas become more or fewer, up to ``replicas``; None for never."""
     start: int | None = None
     """How many of them there are at the start; None for all."""
+    levels: tuple[Level, ...] = ()
+    """Cheaper ways to serve a batch, from level 1 on; ``predict_ns`` is of level 0."""
+    degrade: Degrade | None = None
+    """At which level a batch is served; None for full service always."""
 
     @property
     def there(self) -> int:
@@ -88,8 +93,14 @@ class Stage:
 
     @property
     def reads(self) -> frozenset[Reads]:
-        """The costly parts of the view that its policy or its admission reads."""
-        return self.policy.reads | (self.admission.reads if self.admission else frozenset())
+        """The costly parts of the view that its policy, its admission or its degradation reads."""
+        asked = (each.reads for each in (self.admission, self.degrade) if each is not None)
+        return self.policy.reads.union(*asked)
+
+    @property
+    def degrades(self) -> bool:
+        """Whether a batch may be served at a level other than 0."""
+        return self.degrade is not None and bool(self.levels)
 
     @property
     def refuses(self) -> bool:

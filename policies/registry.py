@@ -1,5 +1,5 @@
-"""The shipped policies, admissions and merge rules by the names that YAML gives them. A new one adds its
-line here.
+"""The shipped policies, admissions, degradations and merge rules by the names that YAML gives them. A new
+one adds its line here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from policies.clipper import Clipper
 from policies.clockwork import Clockwork
 from policies.contract import Policy
 from policies.control_limit import ControlLimit
+from policies.degrade import Degrade
 from policies.fixed import Fixed
+from policies.hysteresis import Hysteresis
 from policies.immediate import Immediate
 from policies.litserve import LitServe
 from policies.load_adaptive import LoadAdaptive
@@ -58,4 +60,7 @@ MERGES: dict[str, type[Merge]] = {merge.kind: merge for merge in (SideBySide,)}
 ADMISSIONS: dict[str, type[Admission]] = {
     admission.kind: admission for admission in (TokenBucket, PredictedLateness)
 }
+"""Kind to class."""
+
+DEGRADES: dict[str, type[Degrade]] = {degrade.kind: degrade for degrade in (Hysteresis,)}
 """Kind to class."""

@@ -43,7 +43,7 @@ class RequestLog:
     ended_ns: Int64
     outcome: Int8
     level: Int8
-    """Degradation level at which it was served; 0 is full service."""
+    """The highest degradation level at which a stage served it; 0 is full service."""
     priority: Int8
     reasons: dict[int, str] = field(default_factory=dict)
     """Request id to why it was shed, expired or failed."""
@@ -79,6 +79,8 @@ class BatchLog:
     """
     missed: Int64 | None = None
     """At a stage with locality, how many keys the replica did not hold."""
+    level: Int8 | None = None
+    """At a stage that degrades, the level at which each was served; see ``policies.degrade``."""
 
 
 class Visits(Protocol):

@@ -13,6 +13,7 @@ from policies.runlog import (
     BatchLog,
     DeferredVisits,
     DeviceLog,
+    Int8,
     Int64,
     Outcome,
     RequestLog,
@@ -50,12 +51,16 @@ def build_log(
     device_index = {device.name: index for index, device in enumerate(pipeline.devices)}
     done_ns = np.full(len(table), -1, np.int64)
     sinks_left = np.zeros(len(table), np.int64)
+    level = np.zeros(len(table), np.int8)
     logs = []
     for stage in stages:
         visits = visits_of(stage.index)
         batches = stage.journal.batches(end_ns, visits, items)
         if stage.spec.keyed:
             batches = _with_keys(stage, batches, visits, items)
+        if stage.degrading is not None:
+            batches = replace(batches, level=np.array(stage.degrading.sent, np.int8))
+            _note_level(batches, visits, level)
         if not stage.children:
             sinks_left += 1
             _note_done(stage, batches, visits, done_ns, sinks_left)
@@ -88,7 +93,7 @@ def build_log(
         items=items,
         ended_ns=ended_ns,
         outcome=outcome,
-        level=np.zeros(len(table), np.int8),
+        level=level,
         priority=np.array(table.priority, np.int8),
         reasons={request: reason for request, (_, _, reason) in drops.items()},
         keys=None if table.keys is None else np.array(table.keys, np.int64),
@@ -120,6 +125,13 @@ def _with_keys(stage: StageState, batches: BatchLog, visits: VisitLog, items: In
         computed=stage.journal.in_both(computed),
         items=stage.journal.in_both(total),
     )
+
+
+def _note_level(batches: BatchLog, visits: VisitLog, level: Int8) -> None:
+    """Raise each request's level to that of its batch."""
+    if batches.level is not None:
+        sent = visits.row >= 0
+        np.maximum.at(level, visits.request[sent], batches.level[visits.row[sent]])
 
 
 def _note_done(

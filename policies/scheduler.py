@@ -252,7 +252,7 @@ class Scheduler(Board):
                 return
             if 0 < count <= view.sendable:
                 if here.caches is None:
-                    self._start(here, now_ns, here.queue.take(count), here.pick())
+                    self._start(here, view, now_ns, here.queue.take(count), here.pick())
                 elif not self._start_near(here, here.caches, view, now_ns, count):
                     return
             elif count < 0 and here.policy.sheds and -count <= view.waiting:
@@ -290,11 +290,12 @@ class Scheduler(Board):
             self._hold(here, view, now_ns, caches.until_ns(head), here.waiting + 1)
             return False
         fit = here.fit(choice.requests, len(choice.requests))
-        self._start(here, now_ns, here.queue.take_these(choice.requests[:fit]), choice.replica)
+        taken = here.queue.take_these(choice.requests[:fit])
+        self._start(here, view, now_ns, taken, choice.replica)
         return True
 
-    def _start(self, here: StageState, now_ns: int, taken: Taken, replica: int) -> None:
-        """Send requests that have left the queue."""
+    def _start(self, here: StageState, view: View, now_ns: int, taken: Taken, replica: int) -> None:
+        """Send requests that have left the queue, of which ``view`` was taken before."""
         requests, runs = taken
         count = len(requests)
         here.waiting -= count
@@ -309,6 +310,8 @@ class Scheduler(Board):
         here.wake_size = UNABLE  # whatever hold there was is over: the next one sets its own timer
         row = here.journal.sent(replica, now_ns, requests, runs)
         command = StartBatch(here.index, batch, replica, requests, items, 1)
+        if here.degrading is not None:
+            command = command._replace(level=here.degrading.level(view, now_ns))
         if here.spec.coalesce is not None:
             command = here.folded(command)
         self._occupy(here, now_ns, command, row)
@@ -344,6 +347,8 @@ class Scheduler(Board):
         replica = command.replica
         if here.caches is not None:
             command = command._replace(missed=here.caches.serve(replica, command.requests))
+        if here.degrading is not None:
+            here.degrading.sent.append(command.level)
         here.running[replica] = command
         here.row[replica] = row
         here.dispatched_ns[replica] = now_ns

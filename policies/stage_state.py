@@ -12,6 +12,7 @@ from policies.caches import Caches
 from policies.coalesce import Flight, fold
 from policies.commands import StartBatch
 from policies.contract import NEVER_NS, NO_SIZE, Policy, Reads, View, asker, observes
+from policies.degrade import Degrading
 from policies.hedging import Hedging
 from policies.joining import Joining
 from policies.journal import StageJournal
@@ -51,6 +52,7 @@ class StageState:
         "batches",
         "caches",
         "children",
+        "degrading",
         "device_of",
         "devices",
         "dispatched_ns",
@@ -183,6 +185,9 @@ class StageState:
         self.caches = Caches(spec.locality, spec.replicas, self.keys) if spec.locality else None
         self.scaling = (
             Autoscaling(spec.autoscale, spec.there, spec.replicas) if spec.autoscale else None
+        )
+        self.degrading = (
+            Degrading(spec.degrade, len(spec.levels)) if spec.degrade and spec.levels else None
         )
         self.hedging = (
             Hedging(spec.hedge, self.running, self.row, self.service_ns, self.journal)

@@ -145,6 +145,22 @@ DEFINITIONS = (
         "key. The rest is the caches' hit rate.",
     ),
     Definition(
+        "mean level",
+        "mean_level, stages.NAME.mean_level",
+        "levels",
+        "mean over completed requests i with arrival(i) >= w of max over stages s of level(b(i, s)); "
+        "of a stage: sum of level(b) x requests(b) / sum of requests(b), over b dispatched in W",
+        "How far answers were degraded: 0 is full service, 1 the first of a stage's levels. Only where a "
+        "stage degrades.",
+    ),
+    Definition(
+        "degraded share",
+        "degraded_share",
+        "share",
+        "|{i: level(i) > 0}| / |{i}|, over completed requests i with arrival(i) >= w",
+        "Answers that some stage did not serve in full. The level of each request is in the records.",
+    ),
+    Definition(
         "utilization",
         "stages.NAME.utilization",
         "share",

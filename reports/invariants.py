@@ -23,6 +23,7 @@ def check(log: RunLog) -> list[str]:
     - no replica runs two batches at once, or one while it is down; no device exceeds its slots;
     - a batch has 1 to max_batch requests, those of the visits that point at it;
     - a batch is sent at most twice, and at most one of two attempts serves its requests;
+    - a request's level is the highest of its batches';
     - a request visits a stage at most once, a completed one every stage, after its parents; but for
       joins that go on without a parent: a request is there after one of them at least, and whether it was
       at stages that lead to such joins alone is left open.
@@ -31,6 +32,7 @@ def check(log: RunLog) -> list[str]:
     if found:
         return found  # what is checked below follows these references
     found += _check_requests(log)
+    found += _check_levels(log)
     needless = _may_be_missed(log)
     for stage in log.stages:
         found += _check_batches(log, stage)
@@ -99,6 +101,18 @@ def _check_requests(log: RunLog) -> Iterator[str]:
     broken = dropped != explained
     if broken.any():
         yield f"requests: not answered without a reason, or answered with one {_first(broken)}"
+
+
+def _check_levels(log: RunLog) -> Iterator[str]:
+    level = np.zeros(len(log.requests), np.int8)
+    for stage in log.stages:
+        if stage.batches.level is not None:
+            visits = stage.visits.made()
+            sent = visits.row >= 0
+            np.maximum.at(level, visits.request[sent], stage.batches.level[visits.row[sent]])
+    broken = level != log.requests.level
+    if broken.any():
+        yield f"requests: a level is not the highest of the batches {_first(broken)}"
 
 
 def _check_batches(log: RunLog, stage: StageLog) -> Iterator[str]:

@@ -10,7 +10,7 @@ from policies.runlog import RunLog
 from reports.freetime import contended, slots_taken
 from reports.percentiles import NS_PER_S, Distribution
 from reports.steps import overlap_ns
-from reports.totals import Cost, StageTotals, counted_batches, share, totals
+from reports.totals import Cost, StageTotals, counted_batches, mean_level, share, totals
 from reports.waits import merge_ns, visit_times
 
 _STAGE_STATISTICS = ("mean", "p99")
@@ -37,10 +37,16 @@ class StageMetrics:
     """None for a stage that does not coalesce."""
     missed_share: float | None = None
     """None for a stage without locality."""
+    mean_level: float | None = None
+    """None for a stage that does not degrade."""
 
     def to_json(self) -> dict[str, object]:
         """The entry of ``stages`` in ``simulate --json``."""
-        shares = {"computed_share": self.computed_share, "missed_share": self.missed_share}
+        shares = {
+            "computed_share": self.computed_share,
+            "missed_share": self.missed_share,
+            "mean_level": self.mean_level,
+        }
         return {
             "batches": self.batches,
             "mean_batch": self.mean_batch,
@@ -84,6 +90,8 @@ class Metrics:
     stages: tuple[StageMetrics, ...]
     devices: tuple[DeviceMetrics, ...]
     cost: Cost
+    level_shares: tuple[float, ...] | None = None
+    """Shares of the answers at each degradation level; None where no stage degrades."""
 
     def to_json(self) -> dict[str, object]:
         """The object that ``simulate --json`` prints, but for ``wall_s``, which the caller adds."""
@@ -106,6 +114,16 @@ class Metrics:
                 "replica_seconds": self.cost.replica_seconds,
                 "replica_seconds_per_1000": self.cost.replica_seconds_per_1000,
             },
+            **self._levels(),
+        }
+
+    def _levels(self) -> dict[str, object]:
+        """What is told of levels, where a stage degrades; the same keys whatever levels a run reached."""
+        if self.level_shares is None:
+            return {}
+        return {
+            "mean_level": mean_level(self.level_shares),
+            "degraded_share": sum(self.level_shares[1:]) if self.level_shares else None,
         }
 
 
@@ -136,6 +154,7 @@ def measure(log: RunLog, *, objective_ns: int | None = None, warmup_ns: int = 0)
         ),
         devices=_measure_devices(log, warmup_ns),
         cost=whole.cost,
+        level_shares=whole.level_shares,
     )
 
 
@@ -159,6 +178,7 @@ def _measure_stage(log: RunLog, index: int, whole: StageTotals, warmup_ns: int) 
         merge=None if merge is None else Distribution.of(merge),
         computed_share=whole.computed_share,
         missed_share=whole.missed_share,
+        mean_level=whole.mean_level,
     )
 
 

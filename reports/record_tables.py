@@ -65,9 +65,12 @@ SCHEMAS = {"requests": REQUESTS, "visits": VISITS, "batches": BATCHES}
 KEY = pa.field("key", pa.int64(), nullable=False)
 """The column of the requests that have keys; else there is none."""
 COMPUTED, MISSED = pa.field("computed", pa.int64()), pa.field("missed", pa.int64())
-"""Columns of the batches of a run with stages that coalesce, or have locality; null for the others'."""
+LEVEL = pa.field("level", pa.int8())
+"""Columns of the batches of a run with stages that coalesce, have locality, or degrade; null for the
+others'.
+"""
 
-_OPTIONAL = {"requests": (KEY,), "batches": (COMPUTED, MISSED)}
+_OPTIONAL = {"requests": (KEY,), "batches": (COMPUTED, MISSED, LEVEL)}
 _OUTCOMES = [outcome.name.lower() for outcome in Outcome]
 
 
@@ -77,6 +80,8 @@ def schema_of(name: str, log: RunLog) -> pa.Schema:
         KEY.name: name == "requests" and log.requests.keys is not None,
         COMPUTED.name: any(stage.batches.computed is not None for stage in log.stages),
         MISSED.name: any(stage.batches.missed is not None for stage in log.stages),
+        LEVEL.name: name == "batches"
+        and any(each.batches.level is not None for each in log.stages),
     }
     return schema_in(name, [column for column, is_there in there.items() if is_there])
 
@@ -144,7 +149,10 @@ def batch_tables(stage: StageLog, schema: pa.Schema = BATCHES) -> Iterator[pa.Ta
     for rows in _chunks(len(batches.batch)):
         columns = [
             _constant(stage.name, rows.stop - rows.start),
-            *(_rows_of(getattr(batches, name), rows) for name in schema.names[1:]),
+            *(
+                _rows_of(getattr(batches, field.name), rows, field.type)
+                for field in list(schema)[1:]
+            ),
         ]
         yield pa.table(columns, schema=schema)
 
@@ -188,9 +196,9 @@ def read_batches(table: pa.Table) -> BatchLog:
     return BatchLog(**{name: _numpy(table, name) for name in BATCHES.names[1:]}, **extra)
 
 
-def _rows_of(column: NDArray[Any] | None, rows: slice) -> Any:
+def _rows_of(column: NDArray[Any] | None, rows: slice, kind: pa.DataType) -> Any:
     """Rows of a column; nulls for one that the stage does not have."""
-    return pa.nulls(rows.stop - rows.start, pa.int64()) if column is None else column[rows]
+    return pa.nulls(rows.stop - rows.start, kind) if column is None else column[rows]
 
 
 def _chunks(count: int) -> Iterator[slice]:

@@ -75,6 +75,8 @@ class StageTimeline:
     """Mean number of replicas that could run batches; None where they do not come and go."""
     paid: Floats | None
     """The same of those that are paid for, with those that are starting."""
+    level: Floats | None
+    """Mean level of the requests sent in the bin; None at a stage that does not degrade."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,4 +129,9 @@ def _stage(log: RunLog, index: int, bins: Bins) -> StageTimeline:
         utilization=busy / paid,
         replicas=up if stage.off else None,
         paid=paid if stage.off else None,
+        level=None
+        if stage.batches.level is None
+        else bins.means(
+            stage.batches.dispatched_ns[row], stage.batches.level[row].astype(np.int64)
+        ),
     )

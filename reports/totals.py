@@ -31,6 +31,7 @@ class StageTotals:
     utilization: float | None
     computed_share: float | None
     missed_share: float | None
+    mean_level: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,18 @@ class Totals:
     latency: Distribution
     stages: tuple[StageTotals, ...]
     cost: Cost
+    level_shares: tuple[float, ...] | None = None
+    """Shares of the answers at each degradation level; None where no stage degrades."""
+
+    @property
+    def mean_level(self) -> float | None:
+        """Mean level of the answers; None where no stage degrades, or nothing was answered."""
+        return mean_level(self.level_shares)
+
+
+def mean_level(shares: tuple[float, ...] | None) -> float | None:
+    """The mean of levels that have these shares; None where there are none."""
+    return sum(level * each for level, each in enumerate(shares)) if shares else None
 
 
 def totals(log: RunLog, *, objective_ns: int | None = None, warmup_ns: int = 0) -> Totals:
@@ -95,7 +108,18 @@ def totals(log: RunLog, *, objective_ns: int | None = None, warmup_ns: int = 0) 
         latency=Distribution.of(latencies_ns(log, warmup_ns)),
         stages=stages,
         cost=_cost(stages, duration_s, answers),
+        level_shares=level_shares(log, warmup_ns),
     )
+
+
+def level_shares(log: RunLog, warmup_ns: int = 0) -> tuple[float, ...] | None:
+    """Of the requests whose latency counts, the share at each level up to the highest that there was; None
+    where no stage degrades.
+    """
+    if all(stage.batches.level is None for stage in log.stages):
+        return None
+    counts = np.bincount(log.requests.level[counted_requests(log, warmup_ns)])
+    return tuple((counts / max(int(counts.sum()), 1)).tolist())
 
 
 def latencies_ns(log: RunLog, warmup_ns: int = 0) -> Int64:
@@ -150,6 +174,7 @@ def _stage(stage: StageLog, warmup_ns: int, end_ns: int) -> StageTotals:
         utilization=share(used_ns, stage.replicas * (end_ns - warmup_ns) - off_ns),
         computed_share=_share_of(batches.computed, batches.requests, late),
         missed_share=_share_of(batches.missed, run, late),
+        mean_level=_mean_level(batches, late),
     )
 
 
@@ -169,6 +194,14 @@ def _share_of(part: Int64 | None, whole: Int64, rows: NDArray[np.bool_]) -> floa
     if part is None:
         return None
     return share(int(part[rows].sum()), int(whole[rows].sum())) or 0.0
+
+
+def _mean_level(batches: BatchLog, rows: NDArray[np.bool_]) -> float | None:
+    """Mean level of a stage's requests, a batch that was sent twice counting twice."""
+    if batches.level is None:
+        return None
+    requests = batches.requests[rows]
+    return share(int((batches.level[rows] * requests).sum()), int(requests.sum()))
 
 
 def _cost(stages: tuple[StageTotals, ...], duration_s: float, answers: int) -> Cost:

@@ -41,6 +41,10 @@ class SimpyDriver:
         self._times = [service.time_ns for service in services]
         self._times_again = [_again(service).time_ns for service in services]
         localities = [stage.locality for stage in scheduler.pipeline.stages]
+        self._costs = [
+            (1.0, *(level.cost for level in stage.levels)) for stage in scheduler.pipeline.stages
+        ]
+        """By stage, the factor of the service time at each level."""
         self._miss_ns = [0 if each is None else each.miss_ns for each in localities]
         self._paced = any(service.paced for service in services)
         self._ended_ns: dict[tuple[int, int], int] = {}
@@ -149,11 +153,13 @@ class SimpyDriver:
         source = self._source
         for command in commands:
             if isinstance(command, StartBatch):
-                stage, batch, replica, requests, items, attempt, fold, missed = command
+                stage, batch, replica, requests, items, attempt, fold, missed, level = command
                 count = len(requests if fold is None else fold.computed)
                 rested_ns = self._rested_ns(stage, replica, now_ns) if self._paced else -1
                 times = self._times if attempt == 1 else self._times_again
                 time_ns = times[stage](batch, count, items, rested_ns)
+                if level:
+                    time_ns = round(time_ns * self._costs[stage][level])
                 if missed:
                     time_ns += missed * self._miss_ns[stage]
                 timeout = self.env.timeout(time_ns, command)

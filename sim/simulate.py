@@ -12,7 +12,8 @@ import simpy
 
 from configs.model import Config, StageConfig
 from configs.pipeline import Predict, pipeline_of, planned
-from policies.pipeline import Pipeline
+from policies.degrade import Level
+from policies.pipeline import Pipeline, Stage
 from policies.requests import RequestTable
 from policies.runlog import BatchLog, Int64, RunLog
 from policies.scheduler import Scheduler
@@ -144,7 +145,7 @@ def replay(config: Config, log: RunLog) -> RunLog:
 def replay_pipeline(pipeline: Pipeline, log: RunLog, name: str = "") -> RunLog:
     """See :func:`replay`; exact where no replica was lost and no request dropped."""
     workload = replace(open_workload(log), arrival_ns=_entries_ns(log))
-    pipeline = _without_misses(pipeline)
+    pipeline = _as_measured(pipeline)
     measured = {stage.name: stage.batches for stage in log.stages}
     times: list[ServiceTimes] = []
     for stage in pipeline.stages:
@@ -155,15 +156,17 @@ def replay_pipeline(pipeline: Pipeline, log: RunLog, name: str = "") -> RunLog:
     return replace(replayed, requests=due)
 
 
-def _without_misses(pipeline: Pipeline) -> Pipeline:
-    """The pipeline with misses that cost nothing: measured times have them in."""
-    stages = [
-        stage
-        if stage.locality is None
-        else replace(stage, locality=replace(stage.locality, miss_ns=0))
-        for stage in pipeline.stages
-    ]
-    return replace(pipeline, stages=tuple(stages))
+def _as_measured(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with misses that cost nothing and levels that save nothing: measured times have both
+    in.
+    """
+
+    def of(stage: Stage) -> Stage:
+        levels = (Level(cost=1.0),) * len(stage.levels)
+        locality = stage.locality and replace(stage.locality, miss_ns=0)
+        return replace(stage, levels=levels, locality=locality)
+
+    return replace(pipeline, stages=tuple(map(of, pipeline.stages)))
 
 
 def _replayed(batches: BatchLog) -> ReplayTimes:

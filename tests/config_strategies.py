@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from configs.checks import problems
 from configs.kinds import kinds
+from configs.levels import LevelConfig
 from configs.model import (
     Config,
     DeviceConfig,
@@ -226,7 +227,20 @@ def _stage(
         policy=draw(kind("policy")),
         coalesce=draw(st.none() | node(Coalesce)),
         locality=draw(st.none() | node(Locality)),
+        levels=draw(_levels()),
+        degrade=draw(st.none() | kind("degrade")),
     )
+
+
+def _levels() -> st.SearchStrategy[tuple[LevelConfig, ...]]:
+    """From the dearest to the cheapest, of enough candidates for every stage here."""
+    level = st.builds(
+        LevelConfig,
+        cost=st.floats(0.001, 1),
+        take=st.none() | st.just(100),
+    )
+    levels = st.lists(level, max_size=3)
+    return levels.map(lambda each: tuple(sorted(each, key=lambda one: -one.cost)))
 
 
 def _mended(config: Config) -> Config:
@@ -243,5 +257,10 @@ def _mended(config: Config) -> Config:
             stage = dataclasses.replace(stage, device=(), service_on={})
         if f"stages.{stage.name}.coalesce" in broken or f"stages.{stage.name}.locality" in broken:
             stage = dataclasses.replace(stage, coalesce=None, locality=None)
+        if any(
+            where.startswith((f"stages.{stage.name}.levels", f"stages.{stage.name}.degrade"))
+            for where in broken
+        ):
+            stage = dataclasses.replace(stage, levels=(), degrade=None)
         stages.append(stage)
     return dataclasses.replace(config, stages=tuple(stages))

@@ -9,7 +9,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from policies.contract import NEVER_NS, Answer, Policy, RulePolicy, State, View
+from policies.degrade import Degrade, Level
 from policies.fixed import Fixed
+from policies.hysteresis import Hysteresis
 from policies.immediate import Immediate
 from policies.load_adaptive import LoadAdaptive
 from policies.merge import Merge
@@ -135,6 +137,41 @@ ADMISSIONS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Whimsical(Degrade):
+    """Goes up and down by all that it sees, beyond both ends."""
+
+    kind: ClassVar[str] = "test-whimsical"
+
+    share: float = 0.5
+    weights: tuple[int, ...] = (3, -1, 2)
+
+    def initial_state(self) -> list[int]:
+        return [1]
+
+    @staticmethod
+    def rule(
+        view: View,
+        now_ns: int,
+        state: State,
+        levels: int,
+        weights: tuple[int, ...],
+        share: float,
+    ) -> int:
+        state[0] += view.waiting + now_ns % 3 + int(view.head_enqueued_ns > now_ns - 9)
+        if view.load > share:
+            return levels + 1
+        return weights[state[0] % len(weights)]
+
+
+DEGRADES = (
+    *(None,) * 3,
+    Whimsical(),
+    Hysteresis(raise_above_ns=8, lower_below_ns=3, hold_ns=20),
+)
+LEVELS = st.lists(st.sampled_from([Level(0.7), Level(0.35), Level(0.05), Level(1.0)]), max_size=3)
+
+
 def predicted_ns(requests: int) -> int:
     return 10 + requests
 
@@ -174,6 +211,8 @@ def pipelines(draw: st.DrawFn, policies: st.SearchStrategy[Policy] = POLICIES) -
                 device=tuple(draw(names) for _ in range(replicas)) if shares else (),
                 parents=parents,
                 merge=draw(merges(len(parents))),
+                levels=tuple(draw(LEVELS)),
+                degrade=draw(st.sampled_from(DEGRADES)),
             )
         )
     return Pipeline(

@@ -66,15 +66,18 @@ def _bars(axes: Axes, group: Breakdown, used: Sequence[str], end: float) -> None
 
 
 def over_time(line: Timeline) -> str:
-    """Panels over one time axis: arrivals, queue lengths, waits, holds, utilization; and replicas, where
-    they come and go.
+    """Panels over one time axis: arrivals, queue lengths, waits, holds, utilization; levels, where a stage
+    degrades; and replicas, where they come and go.
     """
     scaled = [index for index, stage in enumerate(line.stages) if stage.replicas is not None]
-    rows = 6 if scaled else 5
+    degraded = [index for index, stage in enumerate(line.stages) if stage.level is not None]
+    rows = 5 + bool(scaled) + bool(degraded)
     with Sheet(10, 1.84 * rows, rows=rows) as sheet:
         arrivals, *others = sheet.axes
         if scaled:
             _replicas(others.pop(), line, scaled)
+        if degraded:
+            _levels(others.pop(), line, degraded)
         time = line.bins.middle_s
         arrivals.set_title("Arrival rate, requests/s")
         arrivals.fill_between(time, line.arrival_rate_hz, color=GRID, linewidth=0)
@@ -104,6 +107,23 @@ def over_time(line: Timeline) -> str:
             devices = line.devices if axes is others[-1] else ()
             _name_lines(axes, line, columns, devices)
         return sheet.svg("Arrival rate, queues, waits, holds and utilization over time, by stage")
+
+
+def _levels(axes: Axes, line: Timeline, degraded: Sequence[int]) -> None:
+    """How far stages are degraded."""
+    axes.set_title("Degradation level of what is sent, mean; 0 is full service")
+    shown = [(index, line.stages[index].level) for index in degraded]
+    labels = []
+    for index, column in shown:
+        if column is None or not np.isfinite(column).any():
+            continue
+        axes.plot(
+            line.bins.middle_s, column, color=color(index), linestyle=dash(index), linewidth=1.4
+        )
+        last = float(column[np.isfinite(column)][-1])
+        labels.append((last, line.stages[index].name, color(index)))
+    axes.set_ylim(0, max(1.05 * axes.get_ylim()[1], 1.05))
+    end_labels(axes, labels, gap=0.16)
 
 
 def _replicas(axes: Axes, line: Timeline, scaled: Sequence[int]) -> None:

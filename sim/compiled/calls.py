@@ -26,6 +26,8 @@ OBSERVE = _I64(BOARD, _I64, _I64, _I64, _I64)
 
 ADMIT = _I64(BOARD, _I64, _I64, _I64)
 """(board, stage, now_ns, deadline_ns) to whether the request enters, 1 or 0."""
+DEGRADE = _I64(BOARD, _I64, _I64, _I64)
+"""(board, stage, now_ns, levels) to the level of a batch."""
 
 
 def address_of(compiled: Callable[..., Any]) -> int:
@@ -64,3 +66,4 @@ ask = _caller(ASK)
 tick = _caller(TICK)
 observe = _caller(OBSERVE)
 admit = _caller(ADMIT)
+degrade = _caller(DEGRADE)

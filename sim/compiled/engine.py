@@ -44,6 +44,8 @@ def obstacle(pipeline: Pipeline, times: Sequence[ServiceTimes], requests: int) -
             rules_of(type(stage.policy)).laid_out(stage.policy)
             if stage.admission is not None:
                 rules_of(type(stage.admission)).laid_out(stage.admission)
+            if stage.degrade is not None:
+                rules_of(type(stage.degrade)).laid_out(stage.degrade)
         except (NotCompilableError, OverflowError) as error:
             return f"stage {stage.name}: {error}"
     return None

@@ -65,19 +65,21 @@ STAGE = _record(
     " always_ready plain sheds needed within_ns"
     " reads_estimates reads_deadlines reads_next_idle reads_head reads_newest"
     # its rules,
-    " ask tick observe admit tick_ns"
+    " ask tick observe admit degrade tick_ns levels_n"
     # its service times,
     " form noisy paced padded by_items ranks_at places_n points_n pace_at pace_n mean_at"
     # and where its parts lie.
     " replica_at word_at word_n predict_at downstream_at state_at state_n ints_at ints_n floats_at floats_n"
     " gate_state_at gate_state_n gate_ints_at gate_ints_n gate_floats_at gate_floats_n"
+    " brake_state_at brake_state_n brake_ints_at brake_ints_n brake_floats_at brake_floats_n costs_at"
     " child_at child_n device_at device_n entered_at link_at level_at missing_at pad_at"
     " lost_at lost_n gone_at gone_n",
     "rate_hz load pipeline_load per_item_ns base_ns per_request_ns growth lowest per_score",
 )
-"""A stage. ``ask``, ``tick``, ``observe`` and ``admit`` are addresses, 0 where there is none; ``gate_...`` is
-where the admission's parts lie, as the policy's do; ``newest`` and ``oldest`` are the ends of the order of
-entry in a linked queue.
+"""A stage. ``ask``, ``tick``, ``observe``, ``admit`` and ``degrade`` are addresses, 0 where there is none;
+``gate_...`` is where the admission's parts lie and ``brake_...`` those of the degradation, as the policy's
+do; at ``costs_at`` of the floats are the costs of the levels; ``newest`` and ``oldest`` are the ends of the
+order of entry in a linked queue.
 """
 
 REPLICA = _record("batch first requests dispatched_ns ended_ns on_device")
@@ -107,6 +109,8 @@ class Board(NamedTuple):
     """REPLICA, stage by stage"""
     batches: Any
     """BATCH (stages, capacity)"""
+    graded: Any
+    """int8 (stages, capacity or 0): levels of the batches"""
     heap: Any
     """EVENT: running batches by end; the code is stage and batch number"""
     thinking: Any
@@ -191,6 +195,7 @@ _TYPES: dict[str, types.Type] = {
     "stages": _array(from_dtype(STAGE)),
     "replicas": _array(from_dtype(REPLICA)),
     "batches": _array(from_dtype(BATCH), 2),
+    "graded": _array(_I8, 2),
     "heap": _array(from_dtype(EVENT)),
     "thinking": _array(from_dtype(EVENT)),
     "idle_on": _array(_I64, 2),

@@ -12,6 +12,7 @@ from policies.runlog import (
     BatchLog,
     DeferredVisits,
     DeviceLog,
+    Int8,
     Int32,
     Int64,
     Outcome,
@@ -52,7 +53,8 @@ def log_of(prepared: Prepared, info: dict[str, object]) -> RunLog:
         )
         for k, spec in enumerate(pipeline.stages)
     )
-    return RunLog(_requests(pipeline, board), stages, tuple(devices), end_ns, info)
+    level = _level(board, batches, visits)
+    return RunLog(_requests(pipeline, board, level), stages, tuple(devices), end_ns, info)
 
 
 def _left(board: Board) -> list[Int64]:
@@ -121,7 +123,20 @@ def _batches(board: Board, k: int, end_ns: int) -> BatchLog:
         attempt=np.broadcast_to(np.int8(1), count),
         lost=np.broadcast_to(np.bool_(False), count),
         discarded=np.broadcast_to(np.bool_(False), count),
+        level=board.graded[k, :count].copy() if board.stages[k]["degrade"] else None,
     )
+
+
+def _level(board: Board, batches: list[BatchLog], visits: _Visits) -> Int8:
+    """By request, the highest level of its batches."""
+    n = int(board.run[0]["cursor"])
+    level: Int8 = np.broadcast_to(np.int8(0), n)
+    for k, each in enumerate(batches):
+        if each.level is not None and each.level.any():
+            level = level if level.flags.writeable else level.copy()
+            sent = visits.sent(k)
+            level[sent] = np.maximum(level[sent], np.repeat(each.level, each.requests))
+    return level
 
 
 class _Visits:
@@ -148,15 +163,15 @@ class _Visits:
 
     def of(self, k: int) -> VisitLog:
         """The visits of a stage."""
-        sent = self._requests(k)
+        sent = self.sent(k)
         left = self._left[k]
         request = np.concatenate([sent, left]) if len(left) else sent
         row = np.repeat(np.arange(len(self._batches[k].requests)), self._batches[k].requests)
         row = np.concatenate([row, np.full_like(left, -1)])
         return VisitLog(request=request, enqueued_ns=self._enqueued_ns(k, request), row=row)
 
-    def _requests(self, k: int) -> Int64:
-        """In order of dispatch."""
+    def sent(self, k: int) -> Int64:
+        """The requests of a stage's batches, in order of dispatch."""
         count = int(self._batches[k].requests.sum())
         return np.arange(count) if self._implicit[k] else self._sent[k, :count].astype(np.int64)
 
@@ -171,13 +186,13 @@ class _Visits:
         entered_ns = np.zeros(len(self._arrival_ns), np.int64)
         for parent in self._parents[k]:
             batches = self._batches[parent]
-            done = self._requests(parent)
+            done = self.sent(parent)
             done_ns = np.repeat(batches.finished_ns, batches.requests)
             entered_ns[done] = np.maximum(entered_ns[done], done_ns)
         return entered_ns[request]
 
 
-def _requests(pipeline: Pipeline, board: Board) -> RequestLog:
+def _requests(pipeline: Pipeline, board: Board, level: Int8) -> RequestLog:
     # Of a closed loop that was given up, some were never sent.
     n = int(board.run[0]["cursor"])
     outcome: NDArray[np.int8] = board.outcome[:n]
@@ -189,7 +204,7 @@ def _requests(pipeline: Pipeline, board: Board) -> RequestLog:
         items=_full(board.items, n),
         ended_ns=board.moved_ns[:n],
         outcome=outcome,
-        level=np.broadcast_to(np.int8(0), n),
+        level=level,
         priority=board.priority[:n],
         reasons=_reasons(pipeline, dropped, board.why[dropped].tolist()),
     )

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.admission import Admission
-from policies.contract import NEVER_NS, NO_SIZE, Policy, Reads
+from policies.contract import NEVER_NS, NO_SIZE, Reads
 from policies.pipeline import (
     Discipline,
     Pipeline,
@@ -23,7 +22,7 @@ from policies.pipeline import (
 from policies.workload import ClosedWorkload, Workload
 from sim.compiled import layout
 from sim.compiled.layout import BATCH, EVENT, LEVELS, REPLICA, RUN, STAGE, Board
-from sim.compiled.rules import rules_of
+from sim.compiled.rules import Ruled, rules_of
 from sim.service.forms import ByMean, ByRank, ByScore, Exact, Form, PaddedForm
 from sim.service_times import Tabulated
 
@@ -51,7 +50,10 @@ class Prepared:
         stages, capacity = board.batches.shape
         batches = np.empty((stages, 2 * capacity), BATCH)
         batches[:, :capacity] = board.batches
-        self.board = board._replace(batches=batches, noise=_noise(board, self.times, 2 * capacity))
+        graded = np.empty((stages, 2 * board.graded.shape[1]), np.int8)
+        graded[:, : board.graded.shape[1]] = board.graded
+        noise = _noise(board, self.times, 2 * capacity)
+        self.board = board._replace(batches=batches, graded=graded, noise=noise)
         self.board.run[0]["short"] = 0
 
 
@@ -201,10 +203,15 @@ def _lay_rules(row: Any, spec: Stage, flat: _Flat) -> None:
     if spec.admission is not None:
         row["admit"] = rules_of(type(spec.admission)).addresses["admit"]
         _lay_parts(row, "gate_", spec.admission, flat)
+    if spec.degrade is not None and spec.levels:
+        row["degrade"] = rules_of(type(spec.degrade)).addresses["degrade"]
+        _lay_parts(row, "brake_", spec.degrade, flat)
+        row["levels_n"], row["costs_at"] = len(spec.levels), len(flat.floats)
+        flat.floats += [level.cost for level in spec.levels]
 
 
-def _lay_parts(row: Any, whose: str, owner: Policy | Admission, flat: _Flat) -> None:
-    """Knobs and first state of a policy or an admission."""
+def _lay_parts(row: Any, whose: str, owner: Ruled, flat: _Flat) -> None:
+    """Knobs and first state of a policy, an admission or a degradation."""
     ints, floats = rules_of(type(owner)).laid_out(owner)
     state = owner.initial_state()
     row[f"{whose}ints_at"], row[f"{whose}ints_n"] = len(flat.ints), len(ints)
@@ -293,6 +300,7 @@ def _board(
         stages=stages,
         replicas=replicas,
         batches=np.empty((k, capacity), BATCH),
+        graded=np.empty((k, capacity if stages["degrade"].any() else 0), np.int8),
         heap=np.zeros(flat.replicas + 1, EVENT),
         thinking=np.zeros(1, EVENT),
         words=words,

@@ -1,5 +1,5 @@
-"""The rules of policies and admissions as machine code: one function pointer each, of the same type for
-all classes.
+"""The rules of policies, admissions and degradations as machine code: one function pointer each, of the
+same type for all classes.
 
 Knobs come as arrays of integers and of floats, so that a rule is compiled once for its class and not for
 each of its settings. Functions of modules that a rule calls are compiled with it.
@@ -16,10 +16,14 @@ from typing import Any
 
 from policies.admission import Admission
 from policies.contract import Policy, RulePolicy, knob_parameters
+from policies.degrade import Degrade
 from sim.compiled import views
 from sim.compiled.cache import digest_of, kept, sources
-from sim.compiled.calls import ADMIT, ASK, OBSERVE, TICK, address_of
+from sim.compiled.calls import ADMIT, ASK, DEGRADE, OBSERVE, TICK, address_of
 from sim.compiled.jit import called
+
+Ruled = Policy | Admission | Degrade
+"""What decides by rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ _PARTS = {
 """Of a policy."""
 _GATE = {"admit": _Part("rule", ADMIT, ", deadline_ns", views.gate, "return 1 if {call} else 0")}
 """Of an admission."""
+_BRAKE = {"degrade": _Part("rule", DEGRADE, ", levels", views.brake)}
+"""Of a degradation."""
 
 
 class NotCompilableError(Exception):
@@ -58,7 +64,7 @@ class Rules:
     compiled: tuple[Callable[..., Any], ...]
     """Kept so that the addresses stay good."""
 
-    def laid_out(self, owner: Policy | Admission) -> tuple[list[int], list[float]]:
+    def laid_out(self, owner: Ruled) -> tuple[list[int], list[float]]:
         """The knobs of one of the class as the compiled rules read them. Raises OverflowError beyond 64
         bits.
         """
@@ -81,7 +87,7 @@ class Rules:
 
 
 @functools.cache
-def rules_of(cls: type[Policy | Admission]) -> Rules:
+def rules_of(cls: type[Ruled]) -> Rules:
     """The rules of a class, compiled or taken from disk. Raises NotCompilableError."""
     parts = {name: part for name, part in _parts_of(cls).items() if getattr(cls, part.rule)}
     rules = [getattr(cls, part.rule) for part in parts.values()]
@@ -93,9 +99,11 @@ def rules_of(cls: type[Policy | Admission]) -> Rules:
     return Rules(addresses, knobs, tuple(compiled.values()))
 
 
-def _parts_of(cls: type[Policy | Admission]) -> Mapping[str, _Part]:
+def _parts_of(cls: type[Ruled]) -> Mapping[str, _Part]:
     if issubclass(cls, Admission):
         return _GATE
+    if issubclass(cls, Degrade):
+        return _BRAKE
     if not issubclass(cls, RulePolicy):
         raise NotCompilableError(f"{_named(cls)} has no rule")
     if not cls.decides_by_rules():
@@ -103,11 +111,13 @@ def _parts_of(cls: type[Policy | Admission]) -> Mapping[str, _Part]:
     return _PARTS
 
 
-def _named(cls: type[Policy | Admission]) -> str:
-    return f"{'admission' if issubclass(cls, Admission) else 'policy'} {cls.kind}"
+def _named(cls: type[Ruled]) -> str:
+    families = {Admission: "admission", Degrade: "degrade"}
+    family = next((name for base, name in families.items() if issubclass(cls, base)), "policy")
+    return f"{family} {cls.kind}"
 
 
-def _kind(cls: type[Policy | Admission], name: str, hint: Any) -> str:
+def _kind(cls: type[Ruled], name: str, hint: Any) -> str:
     kinds = {int: "int", float: "float", bool: "bool", tuple[int, ...]: "ints"}
     if hint not in kinds:
         raise NotCompilableError(
@@ -118,7 +128,7 @@ def _kind(cls: type[Policy | Admission], name: str, hint: Any) -> str:
 
 
 def _compiled(
-    cls: type[Policy | Admission], name: str, part: _Part, knobs: tuple[tuple[str, str], ...]
+    cls: type[Ruled], name: str, part: _Part, knobs: tuple[tuple[str, str], ...]
 ) -> Callable[..., Any]:
     rule = getattr(cls, part.rule)
     if not isinstance(rule, FunctionType) or rule.__closure__:

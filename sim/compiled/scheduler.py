@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from sim.compiled import alarms, bits, calls, flow, queues, service, views
 from sim.compiled.jit import called, inlined
 from sim.compiled.layout import MORE, MOST_SIZE, NEVER, NONSENSE, OVER, UNABLE
@@ -223,6 +225,7 @@ def _start(b: Any, now_ns: int, k: int, count: int) -> None:
     """Send the first ``count`` requests of the queue."""
     st = b.stages[k]
     run = b.run[0]
+    level = _level(b, now_ns, k) if st.degrade else 0
     place = queues.take(b, k, count)
     st.waiting -= count
     items = count
@@ -242,7 +245,12 @@ def _start(b: Any, now_ns: int, k: int, count: int) -> None:
         b.idle_on[k, replica.on_device] -= 1
         b.free[replica.on_device] -= 1
     rested_ns = -1 if replica.ended_ns < 0 else now_ns - replica.ended_ns
-    ends_ns = now_ns + service.time_ns(b, k, number, count, items, rested_ns)
+    time_ns = service.time_ns(b, k, number, count, items, rested_ns)
+    if st.degrade:
+        b.graded[k, number] = level
+        if level:
+            time_ns = int(np.rint(time_ns * b.floats[st.costs_at + level - 1]))
+    ends_ns = now_ns + time_ns
     replica.batch = number
     replica.first = place
     replica.requests = count
@@ -257,6 +265,13 @@ def _start(b: Any, now_ns: int, k: int, count: int) -> None:
     run.heap_n += 1
     if st.batches + st.replicas > b.batches.shape[1]:
         run.short = 1  # the next pass may start a batch on each replica
+
+
+@called
+def _level(b: Any, now_ns: int, k: int) -> int:
+    """The level of a batch that is sent now."""
+    levels = b.stages[k].levels_n
+    return min(max(calls.degrade(b.stages[k].degrade, (b, k, now_ns, levels)), 0), levels)
 
 
 @inlined

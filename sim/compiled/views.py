@@ -62,6 +62,17 @@ def gate(b: Any, k: int) -> Any:
 
 
 @inlined
+def brake(b: Any, k: int) -> Any:
+    """What belongs to the stage's degradation, as :func:`own`."""
+    st = b.stages[k]
+    return (
+        b.state[st.brake_state_at : st.brake_state_at + st.brake_state_n],
+        b.ints[st.brake_ints_at : st.brake_ints_at + st.brake_ints_n],
+        b.floats[st.brake_floats_at : st.brake_floats_at + st.brake_floats_n],
+    )
+
+
+@inlined
 def most(b: Any, k: int) -> int:
     """How many can be sent as one batch."""
     st = b.stages[k]

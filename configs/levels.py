@@ -1,0 +1,74 @@
+"""The levels of a stage as a configuration writes them: cheaper ways to serve its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from configs.nodes import KindOf
+from policies.degrade import Degrade
+from policies.knobs import knob
+
+MOST_LEVELS = 127
+"""Levels are counted in eight bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelConfig:
+    """A cheaper way to serve a stage's batches: fewer candidates, a lighter model, or both."""
+
+    cost: float = knob("factor of the stage's service time in a simulation", gt=0, le=1)
+    take: int | None = knob(
+        "how many of the candidates that come in a real run still looks at; absent is all",
+        default=None,
+        ge=1,
+    )
+    model: Annotated[Any, KindOf("model")] | None = knob(
+        "what a real run executes instead; absent is the stage's own model", default=None
+    )
+
+
+def level_problems(
+    where: str,
+    levels: Sequence[LevelConfig],
+    degrade: Degrade | None,
+    keep: int | None,
+    comes_in: int | None,
+) -> Iterator[tuple[str, str]]:
+    """What does not hold of a stage's levels; ``comes_in`` is how many candidates it is given, if known."""
+    if levels and degrade is None:
+        yield (
+            f"{where}.levels",
+            "is given and degrade is not, so that every batch is served in full; give degrade, which"
+            " says when to go to a level, or leave levels out",
+        )
+    if degrade is not None and not levels:
+        yield (
+            f"{where}.degrade",
+            "is given and levels is not, so that there is nothing to go to; give levels, such as"
+            " [{take: 50, cost: 0.55}]",
+        )
+    if len(levels) > MOST_LEVELS:
+        yield f"{where}.levels", f"has {len(levels)} entries; at most {MOST_LEVELS} are told apart"
+    cost = 1.0
+    for number, level in enumerate(levels):
+        take, here = level.take, f"{where}.levels[{number}]"
+        if take is not None and keep is not None and take < keep:
+            yield (
+                f"{here}.take",
+                f"is {take}, less than keep ({keep}): there would not be so many to pass on; take"
+                f" {keep} or more",
+            )
+        if take is not None and comes_in is not None and take > comes_in:
+            yield (
+                f"{here}.take",
+                f"is {take}, more than the {comes_in} candidates that come in; take {comes_in} or fewer",
+            )
+        if level.cost > cost:
+            yield (
+                f"{here}.cost",
+                f"is {level.cost:g}, more than at the level before ({cost:g}); order the levels from the"
+                " dearest to the cheapest",
+            )
+        cost = level.cost
