@@ -74,7 +74,7 @@ def _served(asked: Asked, made: Made, executor: Executor, run_s: float) -> Serve
         load=made.load,
         real=True,
         setting=setting_of(asked.config, made.config),
-        runs=(outcome_of(made.config, log),),
+        runs=(outcome_of(made.config, log, asked.judged(made.plan, log)),),
         memory=resident_memory(made.config, executor),
     )
 
@@ -84,7 +84,10 @@ def _frame(config: Config) -> str:
     parents = config.parents()
     return repr(
         [
-            (each.name, each.replicas, each.device, parents[each.name], each.model, each.keep)
+            (
+                *(each.name, each.replicas, each.device, parents[each.name], each.model),
+                *(each.keep, each.merge and each.merge.kind, each.levels),
+            )
             for each in config.stages
         ]
     )

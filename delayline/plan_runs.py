@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
 
 from configs.errors import ConfigError, nearest
 from configs.model import Config
@@ -19,7 +21,7 @@ from policies.runlog import RunLog
 from reports.objective import waits_ns
 from reports.paths import missing_share
 from reports.percentiles import NS_PER_MS, percentile
-from reports.plan_rows import Left, Memory, Outcome, Served, outcome
+from reports.plan_rows import Judged, Left, Memory, Outcome, Served, outcome
 from reports.run import Objective
 from sim.backends.base import Backend
 from sim.backends.choose import backend_for
@@ -38,6 +40,23 @@ _TRIALS = 60
 """About how many settings are tried at a load, for the progress bar."""
 
 
+class Worth(Protocol):
+    """Tells what the lists of a run are worth. Must be picklable."""
+
+    def of(self, log: RunLog) -> Judged | None:
+        """The mean over the completed requests, each by how it was served; None without any."""
+        ...
+
+    def lost(self, log: RunLog) -> float:
+        """Which share of the NDCG@10 that full service has is lost."""
+        ...
+
+    @property
+    def full(self) -> Judged:
+        """The full model's, which ranks every candidate."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What there is to compare."""
@@ -49,6 +68,8 @@ class Asked:
     replications: int
     capacity_hz: float
     candidates: int | None
+    worth: Worth | None = None
+    """By what the quality of lists is told; None without a quality table."""
 
     @property
     def objective(self) -> Objective:
@@ -68,6 +89,14 @@ class Asked:
             duration_ns=None,
         )
         return replace(self.config, workload=workload, tune={})
+
+    def judged(self, plan: Plan, log: RunLog) -> Judged | None:
+        """What a plan's lists are worth, as the quality table predicts; None where nothing tells."""
+        if self.worth is None:
+            return None
+        if plan.other_lists:
+            return self.worth.full if self.candidates else None
+        return self.worth.of(log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +127,7 @@ def plans_asked(
     requests: int = REQUESTS,
     replications: int = REPLICATIONS,
     candidates: int | None = None,
+    worth: Worth | None = None,
 ) -> Asked:
     """The comparison of plans (of these names; the cascade is always among them). Raises CommandError."""
     if config.objective is None:
@@ -121,6 +151,7 @@ def plans_asked(
         replications=replications,
         capacity_hz=bound_hz,
         candidates=candidates,
+        worth=worth,
     )
 
 
@@ -149,7 +180,7 @@ def compare_plans(
         progress("simulating", steps, quiet=quiet) as advance,
     ):
         for load in asked.loads:
-            trials = Trials(tried, workers, advance)
+            trials = Trials(partial(tried, asked.worth), workers, advance)
             spot = Spot(asked.at(load), load, trials, asked.candidates)
             for plan in asked.plans:
                 try:
@@ -169,32 +200,32 @@ def compare_plans(
 
 
 def _simulated(asked: Asked, made: Made, workers: Backend) -> Served:
-    tasks = [(made.config, replication) for replication in range(asked.replications)]
+    run = partial(_outcome, asked, made)
     return Served(
         plan=made.plan.name,
         load=made.load,
         real=False,
         setting=setting_of(asked.config, made.config),
-        runs=tuple(workers.map(_outcome, tasks)),
+        runs=tuple(workers.map(run, range(asked.replications))),
         memory=configured_memory(made.config),
     )
 
 
-def _outcome(task: tuple[Config, int]) -> Outcome:
-    config, replication = task
-    workload = shared_workload(config, replication)
-    return outcome_of(config, simulate(config, replication=replication, workload=workload))
+def _outcome(asked: Asked, made: Made, replication: int) -> Outcome:
+    workload = shared_workload(made.config, replication)
+    log = simulate(made.config, replication=replication, workload=workload)
+    return outcome_of(made.config, log, asked.judged(made.plan, log))
 
 
-def outcome_of(config: Config, log: RunLog) -> Outcome:
+def outcome_of(config: Config, log: RunLog, judged: Judged | None = None) -> Outcome:
     """What a run of a plan came to."""
     objective = objective_of(config)
     if objective is None:
         raise ValueError("plans are compared by an objective")
-    return outcome(log, objective, warmup_ns(config, log))
+    return outcome(log, objective, warmup_ns(config, log), judged)
 
 
-def tried(config: Config, log: RunLog) -> Tried:
+def tried(worth: Worth | None, config: Config, log: RunLog) -> Tried:
     """What plans choose their settings by."""
     cut_ns = warmup_ns(config, log)
     came_to = outcome_of(config, log)
@@ -204,7 +235,7 @@ def tried(config: Config, log: RunLog) -> Tried:
         within=came_to.within,
         p99_ms=math.inf if p99_ns == NEVER_NS else p99_ns / NS_PER_MS,
         busy_s_per_1000=math.inf if came_to.busy_s_per_1000 is None else came_to.busy_s_per_1000,
-        lost=missing_share(log),
+        lost=missing_share(log) if worth is None else worth.lost(log),
     )
 
 

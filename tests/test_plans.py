@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from sim.plans.adaptive import Adaptive
 from sim.plans.base import NotApplicableError, Plan, Spot
 from sim.plans.cascade import Cascade
 from sim.plans.deadline_merge import MOST_LOST, DeadlineMerge
+from sim.plans.degraded import Degraded
 from sim.plans.in_parallel import InParallel
 from sim.plans.in_sequence import InSequence
 from sim.plans.monolith import Monolith
@@ -72,6 +74,8 @@ stages:
 NOT_THERE = {
     ("sequence", "chain"): "the stages are a chain already; see parallel",
     ("parallel", "fork"): "the stages have parallel branches already; see sequence",
+    ("degraded", "chain"): "no stage has cheaper levels to go to; give one `levels` and `degrade`",
+    ("degraded", "fork"): "no stage has cheaper levels to go to; give one `levels` and `degrade`",
     ("merge", "chain"): "no stage joins parallel branches",
     ("monolith", "fork"): "rank scores all 150 candidates that recall passes on already",
 }
@@ -83,7 +87,7 @@ def config_of(text: str, *overrides: str) -> Config:
 
 def spot(text: str, *overrides: str, candidates: int | None = None) -> Spot:
     config = config_of(text, *overrides)
-    return Spot(config, 0.5, Trials(tried, Threads(1)), candidates)
+    return Spot(config, 0.5, Trials(partial(tried, None), Threads(1)), candidates)
 
 
 def made(plan: Plan, text: str, *overrides: str, candidates: int | None = None) -> Config:
@@ -164,11 +168,17 @@ def test_or_all_that_there_are() -> None:
     assert latency_ms(made(Monolith(), FORK, *ALONE, candidates=1500)) == 3.55
 
 
-def test_a_real_monolith_is_handed_all_candidates_by_recall() -> None:
-    model = "stages.rank.model={kind: mlp}"
-    config = made(Monolith(), CHAIN, model, candidates=1000)
-    assert names(config) == ["recall", "rank"]
-    assert config.stage("recall").keep == 1000
+def test_before_a_real_monolith_nothing_is_narrowed_down() -> None:
+    mlp = "{kind: mlp}"
+    config = made(Monolith(), CHAIN, f"stages.rank.model={mlp}", candidates=1000)
+    assert names(config) == ["recall", "prerank", "rank"]
+    assert [stage.keep for stage in config.stages] == [1000, 1000, 10]
+    # Five times as many candidates at prerank as recall passed on, twenty times at rank.
+    times = [stage.service.expected_ns(1, 1) for stage in config.stages]
+    assert times == [1_100_000, 1_000_000 + 5 * 50_000, 2_000_000 + 20 * 400_000]
+    fork = made(Monolith(), FORK, f"stages.rank.model={mlp}", candidates=1500)
+    assert names(fork) == ["towers", "rank", "rerank"]
+    assert fork.stage("rank").after == ("towers",)
 
 
 def test_a_monolith_needs_to_know_how_many_candidates_there_are() -> None:
@@ -236,6 +246,16 @@ def test_a_merge_loses_no_more_than_it_may() -> None:
     assert 0 < late.lost <= MOST_LOST
     assert late.p99_ms < bare.p99_ms
     assert bare.lost == 0
+
+
+def test_only_one_plan_degrades() -> None:
+    levels = "stages.rank.levels=[{cost: 0.5}]"
+    when = "stages.rank.degrade={kind: hysteresis, raise_above: 5ms, lower_below: 1ms}"
+    degraded = simulate(made(Degraded(), CHAIN, levels, when, "workload.arrivals=3500/s"))
+    assert degraded.requests.level.max() == 1
+    full = simulate(made(Cascade(), CHAIN, levels, when, "workload.arrivals=3500/s"))
+    assert full.requests.level.max() == 0
+    assert degraded.requests.ended_ns[-1] < full.requests.ended_ns[-1]
 
 
 def test_the_share_of_results_that_are_missing() -> None:

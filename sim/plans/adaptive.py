@@ -21,6 +21,7 @@ class Adaptive:
     name: str = "adaptive"
     doc: str = "holds that grow and shrink with the load (load_adaptive)"
     simulated_only: str = ""
+    other_lists: bool = False
 
     def made(self, spot: Spot) -> Config:
         """Always."""

@@ -68,6 +68,11 @@ class Plan(Protocol):
         """Why it cannot be run for real; empty where it can."""
         ...
 
+    @property
+    def other_lists(self) -> bool:
+        """Whether its lists are not the cascade's but the full model's, where all candidates are told."""
+        ...
+
     def made(self, spot: Spot) -> Config:
         """The configuration as the plan serves it at this load. Raises NotApplicableError."""
         ...
@@ -79,8 +84,9 @@ def with_stages(config: Config, stages: Sequence[StageConfig]) -> Config:
 
 
 def with_policy(config: Config, policy: Policy) -> Config:
-    """The configuration with one policy at all stages."""
-    return with_stages(config, [replace(stage, policy=policy) for stage in config.stages])
+    """The configuration with one policy at all stages, which serve in full."""
+    stages = [replace(each, policy=policy, levels=(), degrade=None) for each in config.stages]
+    return with_stages(config, stages)
 
 
 def cost_ns(config: Config, stage: StageConfig) -> float:

@@ -16,6 +16,7 @@ class Cascade:
     name: str = "cascade"
     doc: str = "the stages as they are, a batch goes as soon as a replica is free"
     simulated_only: str = ""
+    other_lists: bool = False
 
     def made(self, spot: Spot) -> Config:
         """Always."""

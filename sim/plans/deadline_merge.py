@@ -26,6 +26,7 @@ class DeadlineMerge:
     name: str = "merge"
     doc: str = "joins go on at a deadline without the branches that are late"
     simulated_only: str = ""
+    other_lists: bool = False
 
     def made(self, spot: Spot) -> Config:
         """Raises NotApplicableError where nothing is joined."""

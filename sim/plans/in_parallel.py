@@ -25,6 +25,7 @@ class InParallel:
 
     name: str = "parallel"
     doc: str = "the costliest stage in two parallel halves, joined"
+    other_lists: bool = False
     simulated_only: str = (
         "a model must be cut for it; run the pipeline that `delayline partition` writes"
     )

@@ -16,6 +16,7 @@ class InSequence:
 
     name: str = "sequence"
     doc: str = "parallel branches one after another"
+    other_lists: bool = False
     simulated_only: str = (
         "a real stage takes what its own parents pass on, which a chain would change"
     )

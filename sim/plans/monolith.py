@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from configs.model import Config, StageConfig
@@ -16,7 +16,8 @@ from sim.service.widened import widened
 class Monolith:
     """The ranker, which is the stage whose next request costs most among those that have candidates before
     them, scores all that recall found, or all that there are where that is told (``candidates``); stages
-    between are gone.
+    between are gone. Of a real ranker, which takes what the stages before pass on, one way of recall and
+    what follows it stay, and nothing is narrowed down on it.
 
     Its batches are predicted to take the time of as many more requests as it has more candidates to score,
     and its memory to be what it was.
@@ -25,6 +26,7 @@ class Monolith:
     name: str = "monolith"
     doc: str = "one ranker over all candidates, nothing narrows them down before"
     simulated_only: str = ""
+    other_lists: bool = True
 
     def made(self, spot: Spot) -> Config:
         """Raises NotApplicableError where nothing is narrowed down before the ranker."""
@@ -33,28 +35,26 @@ class Monolith:
         ranker = ranker_of(config)
         before = _before(ranker.name, parents)
         roots = [name for name in before if not parents[name]]
-        scored = sum(config.stage(name).keep or 0 for name in parents[ranker.name])
-        all_of_them = spot.candidates or sum(config.stage(name).keep or 0 for name in roots)
-        if spot.candidates and ranker.model is not None:
-            # A real ranker takes its candidates from recall, which passes on all of them.
-            kept = [replace(config.stage(roots[0]), keep=spot.candidates, after=())]
-        elif spot.candidates:
-            kept = []
-        else:
-            kept = [replace(config.stage(name), after=()) for name in roots]
-        gone = [name for name in before if name not in [stage.name for stage in kept]]
-        if all_of_them <= scored or not gone:
+        scored = _passed_on(config, parents[ranker.name])
+        every = spot.candidates or _passed_on(config, roots)
+        if every <= scored:
             raise NotApplicableError(
                 f"{ranker.name} scores all {scored} candidates that recall passes on already; tell how"
                 " many there are in all by --candidates"
             )
+        if spot.candidates and ranker.model is not None:
+            kept = _unnarrowed(config, roots[0], ranker.name, every)
+        elif spot.candidates:
+            kept = []
+        else:
+            kept = [replace(config.stage(name), after=()) for name in roots]
+        real = bool(spot.candidates and kept)
+        ends = [stage.name for stage in kept if not real or stage.name in parents[ranker.name]]
+        merges = [config.stage(name).merge for name in (*before, ranker.name)]
         whole = replace(
-            ranker,
-            after=tuple(stage.name for stage in kept),
-            service=widened(model_of_stage(ranker), all_of_them / scored),
-            service_on={},
-            pad_to=(),
-            merge=ranker.merge if len(kept) > 1 else None,
+            _wider(ranker, every / scored),
+            after=tuple(ends),
+            merge=next((merge for merge in merges if merge), None) if len(ends) > 1 else None,
         )
         after = [
             replace(stage, after=parents[stage.name])
@@ -62,6 +62,32 @@ class Monolith:
             if stage.name not in (*before, ranker.name)
         ]
         return with_policy(with_stages(config, [*kept, whole, *after]), Immediate())
+
+
+def _unnarrowed(config: Config, root: str, ranker: str, every: int) -> list[StageConfig]:
+    """The stages between one way of recall and a real ranker, which takes what they pass on: all of it."""
+    parents = config.parents()
+    way = [name for name in _before(ranker, parents) if root in (name, *_before(name, parents))]
+    found = []
+    for name in way:
+        stage = config.stage(name)
+        ours = tuple(parent for parent in parents[name] if parent in way)
+        factor = every / _passed_on(config, parents[name]) if ours else 1.0
+        wide = _wider(stage, factor) if factor != 1 else stage
+        merge = stage.merge if len(ours) > 1 else None
+        found.append(replace(wide, keep=every, after=ours, merge=merge))
+    return found
+
+
+def _wider(stage: StageConfig, factor: float) -> StageConfig:
+    """A stage that looks at so many times the candidates."""
+    service = widened(model_of_stage(stage), factor)
+    return replace(stage, service=service, service_on={}, pad_to=())
+
+
+def _passed_on(config: Config, names: Iterable[str]) -> int:
+    """The candidates that these stages pass on together."""
+    return sum(config.stage(name).keep or 0 for name in names)
 
 
 def ranker_of(config: Config) -> StageConfig:

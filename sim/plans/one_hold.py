@@ -19,6 +19,7 @@ class OneHold:
     name: str = "hold"
     doc: str = "one fixed hold for all stages, the best of five"
     simulated_only: str = ""
+    other_lists: bool = False
 
     def made(self, spot: Spot) -> Config:
         """Always."""

@@ -24,6 +24,7 @@ class PerStage:
     name: str = "tuned"
     doc: str = "a hold and a cap for each stage, tuned for the load"
     simulated_only: str = ""
+    other_lists: bool = False
 
     def made(self, spot: Spot) -> Config:
         """Always."""

@@ -8,6 +8,7 @@ from sim.plans.adaptive import Adaptive
 from sim.plans.base import Plan
 from sim.plans.cascade import Cascade
 from sim.plans.deadline_merge import DeadlineMerge
+from sim.plans.degraded import Degraded
 from sim.plans.in_parallel import InParallel
 from sim.plans.in_sequence import InSequence
 from sim.plans.monolith import Monolith
@@ -25,4 +26,5 @@ PLANS: tuple[Plan, ...] = (
     InSequence(),
     InParallel(),
     DeadlineMerge(),
+    Degraded(),
 )

@@ -16,6 +16,7 @@ class Trains:
     name: str = "cadence"
     doc: str = "one batch travels whole, spaced by the bottleneck (cadence)"
     simulated_only: str = ""
+    other_lists: bool = False
 
     def made(self, spot: Spot) -> Config:
         """Always; where the objective is below what a request takes, the run is refused."""
