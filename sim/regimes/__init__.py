@@ -1,1 +1,1 @@
-"""Which way of holding suits which load and objective: candidates, tuned on some seeds and scored on others."""
+"""Which way of holding suits which load and objective: candidates, tuned and scored."""

@@ -1,4 +1,6 @@
-"""One load of a regime map: every candidate tuned for each objective on some replications, scored on fresh ones."""
+"""One load of a regime map: every candidate tuned for each objective on some replications, scored on
+fresh ones.
+"""
 
 from __future__ import annotations
 
