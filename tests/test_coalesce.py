@@ -331,7 +331,9 @@ def test_the_optimum_of_one_stage_is_not_known_with_it() -> None:
 
 
 def test_a_workload_without_keys_is_refused_from_python_too() -> None:
-    with pytest.raises(ValueError, match="told apart by keys, and they have none; give the workload keys"):
+    with pytest.raises(
+        ValueError, match="told apart by keys, and they have none; give the workload keys"
+    ):
         run(
             one(Coalesce()),
             [ModelTimes(Affine(), stream(0, 0, "s"))],
