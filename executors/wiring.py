@@ -139,13 +139,19 @@ def _check_output(stage: str, name: str, spec: TensorSpec) -> None:
             f"stage {stage} puts out {name!r} of shape {spec.shape}; "
             "an output's size must be known when the model is loaded"
         )
-    try:
-        np.dtype(spec.dtype)
-    except TypeError:
+    if not _shared_memory_has(spec.dtype):
         raise WiringError(
             f"stage {stage} puts out {name!r} as {spec.dtype}, which shared memory has no type for; "
             "convert it in the model, for example to float32"
-        ) from None
+        )
+
+
+def _shared_memory_has(dtype: str) -> bool:
+    """Whether it is one of numpy's own: other packages teach it more, which torch does not share."""
+    try:
+        return np.dtype(dtype).kind in "biufc"
+    except TypeError:
+        return False
 
 
 def _answers(pipeline: Pipeline, models: Sequence[ModelSpecs]) -> dict[str, Column]:
