@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import log
 
 from reports.numbers import NONE, percent
 from reports.plan_rows import Outcome, Served, at
@@ -50,9 +51,9 @@ class Verdict:
 
     @property
     def pays(self) -> bool:
-        """Whether anything is gained, and the objective is not missed for it."""
-        late = any(each.figure == IN_TIME for each in self.prices)
-        return bool(self.gains) and (self.met or not late)
+        """Whether anything is gained, and the objective is met, or at least more is in time."""
+        sooner = any(each.figure == IN_TIME for each in self.gains)
+        return bool(self.gains) and (self.met or sooner)
 
     def __str__(self) -> str:
         """In a few words: what is gained, then at which price."""
@@ -135,6 +136,9 @@ def _change(row: Served, base: Served, value: Callable[[Outcome], float | None])
         return 0.0
     change = sum(mine for mine, _ in pairs) / before - 1
     least = _LEAST_REAL if row.real else LEAST
+    if all(mine > 0 and theirs > 0 for mine, theirs in pairs):
+        # By factors: near saturation, levels differ more between replications than plans do in one.
+        pairs = [(log(mine), log(theirs)) for mine, theirs in pairs]
     return change if abs(change) >= least and _sure(pairs) else 0.0
 
 

@@ -27,6 +27,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Outcome], float | None]], ...] = (
     ("goodput\n/s", lambda run: run.goodput_rps),
     ("device s\nper 1,000", lambda run: run.busy_s_per_1000),
 )
+_MOST_COLUMNS = 11
 _QUALITY: tuple[tuple[str, str], ...] = (
     ("NDCG\n@10", "ndcg"),
     ("recall", "recall"),
@@ -118,10 +119,11 @@ class Told:
         for title, rows in self.tables():
             console.print()
             console.print(title)
-            table = plain_table(*rows.heads)
-            for row in rows.rows:
-                table.add_row(*row)
-            console.print(table)
+            for part in _narrow(rows):
+                table = plain_table(*part.heads)
+                for row in part.rows:
+                    table.add_row(*row)
+                console.print(table)
         console.print()
         for sentence in self.sentences():
             console.print(sentence, soft_wrap=True)
@@ -198,6 +200,16 @@ def _table(rows: Sequence[Served]) -> Rows:
         *(("a replica\nMB", "in all\nMB") if memory else ()),
     ]
     return Rows(tuple(heads), tuple(tuple(_cells(row, judged, memory=memory)) for row in rows))
+
+
+def _narrow(rows: Rows) -> Iterator[Rows]:
+    """The table as it fits a screen: in two, where quality and memory are both known."""
+    if len(rows.heads) <= _MOST_COLUMNS:
+        yield rows
+        return
+    own = len(_COLUMNS) + 2
+    yield Rows(rows.heads[:own], tuple(row[:own] for row in rows.rows))
+    yield Rows((rows.heads[0], *rows.heads[own:]), tuple((row[0], *row[own:]) for row in rows.rows))
 
 
 def _cells(row: Served, judged: Sequence[tuple[str, str]], *, memory: bool) -> Iterator[str]:
