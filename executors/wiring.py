@@ -58,6 +58,12 @@ def wire(
     pipeline: Pipeline, models: Sequence[ModelSpecs], client: Mapping[str, TensorSpec]
 ) -> Wiring:
     """Connect the stages, given what a client sends. Raises WiringError."""
+    for stage in pipeline.stages:
+        if stage.partial:
+            raise WiringError(
+                f"stage {stage.name} goes on before all branches are done (quorum or deadline of its"
+                " merge), which only a simulation does so far; leave the merge out of a real run"
+            )
     index = {stage.name: number for number, stage in enumerate(pipeline.stages)}
     before = _ancestors(pipeline, index)
     known: dict[Column, TensorSpec] = {(CLIENT, name): spec for name, spec in client.items()}

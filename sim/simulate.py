@@ -178,6 +178,8 @@ def _replayed(batches: BatchLog) -> ReplayTimes:
     number = batches.batch[second]
     there = number < len(again_ns)  # they are fewer where replicas were lost
     again_ns[number[there]] = times_ns[second][there]
+    if not len(first_ns):
+        return ReplayTimes(np.zeros(1, np.int64))  # it ran none, and will run none now
     return ReplayTimes(first_ns, ReplayTimes(again_ns))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -218,6 +218,11 @@ def pipelines(draw: st.DrawFn, policies: st.SearchStrategy[Policy] = POLICIES) -
     return Pipeline(
         tuple(stages), tuple(devices), expire=draw(st.booleans()), estimate_window_ns=50
     )
+
+
+def waiting_for_all(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with joins that do without no branch, which is what real runs can."""
+    return replace(pipeline, stages=tuple(replace(stage, merge=None) for stage in pipeline.stages))
 
 
 ARRIVALS = st.lists(
