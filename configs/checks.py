@@ -12,6 +12,7 @@ from configs.levels import level_problems
 from configs.model import Config, StageConfig
 from configs.tuning import below_another, range_of
 from policies.contract import Policy
+from policies.giving_up import JoinWaitsError, branch_end
 from policies.pipeline import CycleError, Discipline, topological
 
 
@@ -205,7 +206,29 @@ def _levels(config: Config, stage: StageConfig) -> Iterator[Found]:
     known = {each.name: each.keep for each in config.stages}
     comes_in = known.get(before[0]) if len(before) == 1 else None
     where = f"stages.{stage.name}"
-    yield from level_problems(where, stage.levels, stage.degrade, stage.keep, comes_in)
+    skips = any(level.skip for level in stage.levels)
+    because = _needed_because(config, stage) if skips else None
+    yield from level_problems(where, stage.levels, stage.degrade, stage.keep, comes_in, because)
+
+
+def _needed_because(config: Config, stage: StageConfig) -> str | None:
+    """Why no request can go on without a stage; None where one can."""
+    parents = config.parents()
+    try:
+        names = topological(parents)
+        merges = [config.stage(name).merge for name in names]
+        partial = [merge is not None and not merge.waits_for_all for merge in merges]
+        branch_end(names, [parents[name] for name in names], partial, names.index(stage.name))
+    except (CycleError, KeyError):
+        return None  # told of the graph
+    except JoinWaitsError as error:
+        return (
+            f"{error}; give that a merge with quorum: {error.branches}, which waits for each that is not"
+            " skipped, with a lower one, or with a deadline"
+        )
+    except ValueError as error:
+        return f"{error}; only a branch can be skipped, whose join goes on with the others"
+    return None
 
 
 def _hedge(config: Config, stage: StageConfig) -> Iterator[Found]:

@@ -16,9 +16,14 @@ MOST_LEVELS = 127
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelConfig:
-    """A cheaper way to serve a stage's batches: fewer candidates, a lighter model, or both."""
+    """A cheaper way to serve a stage's batches: fewer candidates, a lighter model, or both; or not at all."""
 
-    cost: float = knob("factor of the stage's service time in a simulation", gt=0, le=1)
+    cost: float | None = knob(
+        "factor of the stage's service time in a simulation; given unless the level is skip",
+        default=None,
+        gt=0,
+        le=1,
+    )
     take: int | None = knob(
         "how many of the candidates that come in a real run still looks at; absent is all",
         default=None,
@@ -26,6 +31,11 @@ class LevelConfig:
     )
     model: Annotated[Any, KindOf("model")] | None = knob(
         "what a real run executes instead; absent is the stage's own model", default=None
+    )
+    skip: bool = knob(
+        "requests go on at the join behind without this branch, as far as another is left; the last level"
+        " only",
+        default=False,
     )
 
 
@@ -35,8 +45,11 @@ def level_problems(
     degrade: Degrade | None,
     keep: int | None,
     comes_in: int | None,
+    needed_because: str | None,
 ) -> Iterator[tuple[str, str]]:
-    """What does not hold of a stage's levels; ``comes_in`` is how many candidates it is given, if known."""
+    """What does not hold of a stage's levels; ``comes_in`` is how many candidates it is given, if known, and
+    ``needed_because`` says why it cannot be skipped, if it cannot.
+    """
     if levels and degrade is None:
         yield (
             f"{where}.levels",
@@ -65,10 +78,33 @@ def level_problems(
                 f"{here}.take",
                 f"is {take}, more than the {comes_in} candidates that come in; take {comes_in} or fewer",
             )
-        if level.cost > cost:
+        if level.skip:
+            yield from _skip_problems(here, level, len(levels) - number - 1, needed_because)
+        elif level.cost is None:
+            yield f"{here}.cost", "is missing: what share of the service time the level takes"
+        elif level.cost > cost:
             yield (
                 f"{here}.cost",
                 f"is {level.cost:g}, more than at the level before ({cost:g}); order the levels from the"
                 " dearest to the cheapest",
             )
-        cost = level.cost
+        cost = level.cost or cost
+
+
+def _skip_problems(
+    here: str, level: LevelConfig, after: int, needed_because: str | None
+) -> Iterator[tuple[str, str]]:
+    """What does not hold of a level at which the stage is skipped, with so many levels after it."""
+    given = [key for key in ("cost", "take", "model") if getattr(level, key) is not None]
+    if given:
+        yield (
+            f"{here}.{given[0]}",
+            "is given beside skip, and a request that is not served takes nothing; leave it or skip out",
+        )
+    if after:
+        yield (
+            f"{here}.skip",
+            f"is not the last level ({after} after it), and none is cheaper; make it the last",
+        )
+    if needed_because is not None:
+        yield f"{here}.skip", needed_because

@@ -42,7 +42,7 @@ def pipeline_of(config: Config, predict: Callable[[StageConfig], Predict]) -> Pi
                 start=stage.replicas if stage.autoscale else None,
                 coalesce=stage.coalesce,
                 locality=stage.locality,
-                levels=tuple(Level(level.cost) for level in stage.levels),
+                levels=tuple(Level(level.cost or 0.0, level.skip) for level in stage.levels),
                 degrade=stage.degrade,
             )
         )

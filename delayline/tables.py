@@ -108,6 +108,8 @@ def _print_shares(console: Console, found: Replicated, stage: StageMetrics) -> N
         told.append(f"{mean('computed_share')} of the requests were computed")
     if stage.missed_share is not None:
         told.append(f"{mean('missed_share')} of the keys were fetched")
+    if stage.skipped_share is not None:
+        told.append(f"{mean('skipped_share')} of the requests went on without it")
     if stage.mean_level is not None:
         level = _mean(found.figure("stages", stage.name, "mean_level"))
         told.append(f"mean level {number(level)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from policies.commands import Command
 from policies.contract import NEVER_NS
 from policies.estimates import Estimates
-from policies.pipeline import Pipeline, downstream_ns, joins_that_give_up
+from policies.pipeline import Pipeline, downstream_ns, end_of_branch, joins_that_give_up
 from policies.requests import RequestTable
 from policies.runlog import Outcome
 from policies.stage_state import DeviceState, StageState
@@ -38,6 +38,10 @@ class Board:
                 joining.gives_up = [self.stages[index] for index in before]
                 for stage in joining.gives_up:
                     stage.given_up_by.append(joining)
+        for stage in self.stages:
+            if stage.degrading is not None and stage.degrading.skips_at:
+                join, stage.degrading.parent = end_of_branch(pipeline, stage.index)
+                stage.degrading.join = self.stages[join]
         self.roots = [stage for stage in self.stages if stage.is_root]
         self.scaled = [stage for stage in self.stages if stage.scaling is not None]
         self.hedged = [stage for stage in reversed(self.stages) if stage.hedging is not None]

@@ -104,7 +104,7 @@ class View(NamedTuple):
     next_idle_ns: int
     """When the next busy replica is expected to finish, by prediction."""
     last_dispatch_ns: int
-    """When this stage last sent a batch; -1 before the first."""
+    """When this stage last sent a batch, or let one go on unserved; -1 before the first."""
     max_batch: int
     """The stage's cap on requests in a batch."""
     arrival_rate_hz: float

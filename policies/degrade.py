@@ -2,7 +2,9 @@
 
 Klein, Maggio, Årzén, Hernández-Rodriguez: "Brownout: building more robust cloud applications", ICSE 2014:
 part of an answer is optional, and how much of it is given follows the load. Here a stage lists its cheaper
-ways as levels, and its degradation is asked once for each batch as it is sent.
+ways as levels, and its degradation is asked once for each batch as it is sent. At the last level it may
+be skipped: the requests of the batch are not served, and go on at the join behind as from a branch that is
+missing.
 """
 
 from __future__ import annotations
@@ -11,9 +13,12 @@ from abc import ABC
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from policies.contract import Reads, State, View, with_knobs
+
+if TYPE_CHECKING:
+    from policies.stage_state import StageState
 
 FULL = 0
 """The level of full service."""
@@ -24,7 +29,9 @@ class Level:
     """One cheaper way to serve a batch, as the scheduler and the simulation know it."""
 
     cost: float
-    """Factor of the service time, more than 0 and at most 1."""
+    """Factor of the service time, more than 0 and at most 1; 0 where nothing is served."""
+    skip: bool = False
+    """Requests go on without the stage, as far as another branch may answer for them; the last level only."""
 
 
 class Degrade(ABC):
@@ -48,13 +55,19 @@ class Degrade(ABC):
 class Degrading:
     """A stage's degradation at work, and the level of each batch that was sent, in the journal's order."""
 
-    __slots__ = ("_levels", "_rule", "_state", "sent")
+    __slots__ = ("_levels", "_rule", "_state", "join", "parent", "sent", "skips_at")
 
-    def __init__(self, degrade: Degrade, levels: int) -> None:
+    def __init__(self, degrade: Degrade, levels: int, skips_at: int = 0) -> None:
         self._rule: Callable[[View, int, State, int], int] = with_knobs(degrade, degrade.rule)
         self._state = degrade.initial_state()
         self._levels = levels
         self.sent = array("b")
+        self.skips_at = skips_at
+        """The level at which requests go on without the stage, 0 where there is none; and then:"""
+        self.join: StageState | None = None
+        """where its branch ends, set once all stages are known;"""
+        self.parent = 0
+        """the number of the branch there."""
 
     def level(self, view: View, now_ns: int) -> int:
         """The level of a batch that is sent now."""

@@ -8,6 +8,7 @@ from itertools import chain, repeat
 from policies.board import Board
 from policies.commands import MERGE_TIMER, Complete, Drop, SetTimer, StartBatch
 from policies.contract import NO_SIZE
+from policies.queues import Taken
 from policies.runlog import Outcome
 from policies.stage_state import StageState
 
@@ -118,6 +119,27 @@ def go_on(board: Board, child: StageState, now_ns: int, requests: Sequence[int])
                 if stage.joining is not None:
                     stage.joining.give_up(request)
     enter(board, child, now_ns, now_ns, requests)
+
+
+def skip(board: Board, here: StageState, now_ns: int, taken: Taken) -> Taken:
+    """Of requests that have left a queue, those that another branch may answer for go on at the join
+    without this stage. Returns the others, which are to be served.
+    """
+    requests, runs = taken
+    degrading = here.degrading
+    join = None if degrading is None else degrading.join
+    if degrading is None or join is None or join.joining is None:
+        return taken
+    entries = chain.from_iterable(repeat(entered_ns, n) for entered_ns, n in runs)
+    served, skipped = [], []
+    for request, entered_ns in zip(requests, entries, strict=True):
+        if join.joining.can_spare(request):
+            here.journal.skipped(request, entered_ns, now_ns)
+            skipped.append(request)
+        else:
+            served.append((request, (entered_ns, 1)))
+    go_on(board, join, now_ns, join.joining.missed(degrading.parent, skipped))
+    return [request for request, _ in served], [run for _, run in served]
 
 
 def finish(board: Board, requests: Sequence[int]) -> None:

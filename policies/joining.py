@@ -19,6 +19,7 @@ class Joining:
     """
 
     __slots__ = (
+        "_absent",
         "_arrival_ns",
         "_done",
         "_due",
@@ -36,6 +37,8 @@ class Joining:
         self._arrival_ns = arrival_ns
         self._done: dict[int, int] = {}
         """Request to the bits of its branches that are done, for those that wait here."""
+        self._absent: dict[int, int] = {}
+        """Request to the bits of its branches that were skipped, for those that have not gone on."""
         self._due: list[tuple[int, int]] = []
         """Heap of (due_ns, request) of those whose time is still to come."""
         self.gone: dict[int, int] = {}
@@ -63,12 +66,31 @@ class Joining:
             if count == self._parents:
                 del self._done[request]
                 complete.append(request)
-            elif count >= self._needed or due_ns <= now_ns:
+            elif count >= self._needed_by(request) or due_ns <= now_ns:
                 self.give_up(request)
                 complete.append(request)
             elif not before and due_ns != NEVER_NS:
                 heapq.heappush(self._due, (due_ns, request))
         return complete
+
+    def can_spare(self, request: int) -> bool:
+        """Whether one more branch may be skipped: another must be left that is not."""
+        return self._parents - self._absent.get(request, 0).bit_count() > 1
+
+    def missed(self, parent: int, requests: Iterable[int]) -> list[int]:
+        """Branch number ``parent`` of these is skipped: those of them that go on now."""
+        complete = []
+        for request in requests:
+            self._absent[request] = self._absent.get(request, 0) | 1 << parent
+            done = self._done.get(request, 0)
+            if done and done.bit_count() >= self._needed_by(request):
+                self.give_up(request)
+                complete.append(request)
+        return complete
+
+    def _needed_by(self, request: int) -> int:
+        """How many branches it waits for: no more than will come."""
+        return min(self._needed, self._parents - self._absent.get(request, 0).bit_count())
 
     def overdue(self, now_ns: int) -> list[int]:
         """Requests whose time is up, with a branch done and another missing: they go on now."""
@@ -82,10 +104,12 @@ class Joining:
     def forget(self, request: int) -> None:
         """The request has ended elsewhere."""
         self._done.pop(request, None)
+        self._absent.pop(request, None)
 
     def give_up(self, request: int) -> None:
         """The request has gone on, from here or from a join further down: nothing more of it counts."""
         self.gone[request] = self._done.pop(request, 0)
+        self._absent.pop(request, None)
 
     def _due_ns(self, request: int) -> int:
         return NEVER_NS if self._merge is None else self._merge.due_ns(self._arrival_ns[request])

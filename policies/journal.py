@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.queues import AT_ARRIVAL, Run
-from policies.runlog import BatchLog, Int64, VisitLog
+from policies.runlog import BatchLog, Int64, SkipLog, VisitLog
 
 _SENT_COLUMNS = 5
 _LISTED = -1
@@ -36,6 +36,7 @@ class StageJournal:
         "_runs",
         "_sent",
         "_served",
+        "_skipped",
         "rows",
         "shared_rows",
     )
@@ -51,6 +52,8 @@ class StageJournal:
         """row, started_ns, finished_ns"""
         self._left = array("q")
         """request, entered_ns: visits that ended in the queue"""
+        self._skipped = array("q")
+        """request, at_ns: those of them that went on without the stage"""
         self._lost: list[int] = []
         """rows whose replica was lost"""
         self.shared_rows: list[int] = []
@@ -116,6 +119,16 @@ class StageJournal:
     def left(self, request: int, entered_ns: int) -> None:
         """A request left the queue without being sent."""
         self._left.extend((request, entered_ns))
+
+    def skipped(self, request: int, entered_ns: int, now_ns: int) -> None:
+        """A request left the queue and went on without being served."""
+        self.left(request, entered_ns)
+        self._skipped.extend((request, now_ns))
+
+    def skips(self, level: int) -> SkipLog:
+        """The requests that went on so, which they do at this level."""
+        request, at_ns = _table(self._skipped, 2)
+        return SkipLog(level=level, request=request, at_ns=at_ns)
 
     def over(self) -> NDArray[np.bool_]:
         """Per row, whether the batch has finished and was not lost."""

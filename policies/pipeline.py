@@ -11,7 +11,7 @@ from policies.autoscale import Autoscale
 from policies.coalesce import Coalesce
 from policies.contract import Policy, Reads
 from policies.degrade import Degrade, Level
-from policies.giving_up import given_up
+from policies.giving_up import branch_end, given_up
 from policies.hedge import Hedge
 from policies.locality import Locality
 from policies.merge import Merge
@@ -103,6 +103,11 @@ class Stage:
         return self.degrade is not None and bool(self.levels)
 
     @property
+    def skips_at(self) -> int:
+        """The level at which requests go on without this stage; 0 where there is none."""
+        return len(self.levels) if self.degrades and self.levels[-1].skip else 0
+
+    @property
     def refuses(self) -> bool:
         """Whether a request may be turned away or shed here."""
         return self.queue_bound is not None or self.admission is not None or self.policy.sheds
@@ -157,6 +162,18 @@ def joins_that_give_up(pipeline: Pipeline) -> list[tuple[int, list[int]]]:
         [stage.name for stage in pipeline.stages],
         [stage.parents for stage in pipeline.stages],
         [stage.partial for stage in pipeline.stages],
+    )
+
+
+def end_of_branch(pipeline: Pipeline, stage: int) -> tuple[int, int]:
+    """(join, number of the branch there) of a stage that may be skipped. Raises ValueError where the
+    pipeline cannot do without it: see :func:`branch_end`.
+    """
+    return branch_end(
+        [stage.name for stage in pipeline.stages],
+        [stage.parents for stage in pipeline.stages],
+        [stage.partial for stage in pipeline.stages],
+        stage,
     )
 
 

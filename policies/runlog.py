@@ -43,7 +43,7 @@ class RequestLog:
     ended_ns: Int64
     outcome: Int8
     level: Int8
-    """The highest degradation level at which a stage served it; 0 is full service."""
+    """The highest degradation level at which a stage served or skipped it; 0 is full service."""
     priority: Int8
     reasons: dict[int, str] = field(default_factory=dict)
     """Request id to why it was shed, expired or failed."""
@@ -149,6 +149,19 @@ class DeferredVisits:
 
 
 @dataclass(frozen=True, slots=True)
+class SkipLog:
+    """The requests that went on without a stage, in the order in which they did. Their visits are among
+    those that were not dispatched.
+    """
+
+    level: int
+    """The level of the stage at which this happens."""
+    request: Int64
+    at_ns: Int64
+    """When each left the queue."""
+
+
+@dataclass(frozen=True, slots=True)
 class StageLog:
     """All that happened at one stage."""
 
@@ -168,6 +181,8 @@ class StageLog:
     """The same for those in which autoscaling had no use for it: it was down then, and not paid for."""
     partial: bool = False
     """A request may go on from here without one of the parents (see ``policies.merge``)."""
+    skipped: SkipLog | None = None
+    """Who went on without this stage; None where no level of it says so."""
 
 
 @dataclass(frozen=True, slots=True)

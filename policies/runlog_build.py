@@ -61,6 +61,10 @@ def build_log(
         if stage.degrading is not None:
             batches = replace(batches, level=np.array(stage.degrading.sent, np.int8))
             _note_level(batches, visits, level)
+        skips_at = stage.spec.skips_at
+        skipped = stage.journal.skips(skips_at) if skips_at else None
+        if skipped is not None:
+            level[skipped.request] = np.maximum(level[skipped.request], skipped.level)
         if not stage.children:
             sinks_left += 1
             _note_done(stage, batches, visits, done_ns, sinks_left)
@@ -80,6 +84,7 @@ def build_log(
                 down=_spells(stage.down, end_ns),
                 partial=stage.spec.partial,
                 off=_spells(stage.scaling.spells if stage.scaling else (), end_ns),
+                skipped=skipped,
             )
         )
     ended_ns = np.where(sinks_left == 0, done_ns, -1)

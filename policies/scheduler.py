@@ -295,23 +295,29 @@ class Scheduler(Board):
         return True
 
     def _start(self, here: StageState, view: View, now_ns: int, taken: Taken, replica: int) -> None:
-        """Send requests that have left the queue, of which ``view`` was taken before."""
+        """Send requests that have left the queue, of which ``view`` was taken before; or let them go on
+        without the stage, where its degradation says so.
+        """
         requests, runs = taken
-        count = len(requests)
-        here.waiting -= count
-        if self.requests.unit_items:
-            items = count
-        else:
-            items = sum(map(self.requests.items.__getitem__, requests))
+        items = self._items_of(requests)
+        here.waiting -= len(requests)
+        if not self.requests.unit_items:
             here.waiting_items -= items
-        batch = here.batches
-        here.batches = batch + 1
         here.last_dispatch_ns = now_ns
         here.wake_size = UNABLE  # whatever hold there was is over: the next one sets its own timer
-        row = here.journal.sent(replica, now_ns, requests, runs)
-        command = StartBatch(here.index, batch, replica, requests, items, 1)
+        level = 0
         if here.degrading is not None:
-            command = command._replace(level=here.degrading.level(view, now_ns))
+            level = here.degrading.level(view, now_ns)
+            if level and level == here.degrading.skips_at:
+                requests, runs = flow.skip(self, here, now_ns, taken)
+                if not requests:
+                    return
+                items = self._items_of(requests)
+                level -= 1
+        batch = here.batches
+        here.batches = batch + 1
+        row = here.journal.sent(replica, now_ns, requests, runs)
+        command = StartBatch(here.index, batch, replica, requests, items, 1, level=level)
         if here.spec.coalesce is not None:
             command = here.folded(command)
         self._occupy(here, now_ns, command, row)
@@ -320,6 +326,11 @@ class Scheduler(Board):
             flow.ride(self, here)
         if here.hedging is not None:
             here.hedging.sent(now_ns, command)
+
+    def _items_of(self, requests: Sequence[int]) -> int:
+        if self.requests.unit_items:
+            return len(requests)
+        return sum(map(self.requests.items.__getitem__, requests))
 
     def _start_retries(self, here: StageState, now_ns: int) -> None:
         """Batches that lost their replica go before new ones; no policy is asked."""

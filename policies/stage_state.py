@@ -187,7 +187,9 @@ class StageState:
             Autoscaling(spec.autoscale, spec.there, spec.replicas) if spec.autoscale else None
         )
         self.degrading = (
-            Degrading(spec.degrade, len(spec.levels)) if spec.degrade and spec.levels else None
+            Degrading(spec.degrade, len(spec.levels), spec.skips_at)
+            if spec.degrade and spec.levels
+            else None
         )
         self.hedging = (
             Hedging(spec.hedge, self.running, self.row, self.service_ns, self.journal)

@@ -145,13 +145,20 @@ DEFINITIONS = (
         "key. The rest is the caches' hit rate.",
     ),
     Definition(
+        "skipped share",
+        "stages.NAME.skipped_share",
+        "share",
+        "skipped / (skipped + sum of requests(b) over b dispatched in W), skipped = |{i: skipped(i) in W}|",
+        "At a stage that may be skipped: how many of the requests that left its queue went on without it.",
+    ),
+    Definition(
         "mean level",
         "mean_level, stages.NAME.mean_level",
         "levels",
         "mean over completed requests i with arrival(i) >= w of max over stages s of level(b(i, s)); "
         "of a stage: sum of level(b) x requests(b) / sum of requests(b), over b dispatched in W",
-        "How far answers were degraded: 0 is full service, 1 the first of a stage's levels. Only where a "
-        "stage degrades.",
+        "How far answers were degraded: 0 is full service, 1 the first of a stage's levels. A request that "
+        "went on without the stage counts at the level of that. Only where a stage degrades.",
     ),
     Definition(
         "degraded share",

@@ -23,7 +23,8 @@ def check(log: RunLog) -> list[str]:
     - no replica runs two batches at once, or one while it is down; no device exceeds its slots;
     - a batch has 1 to max_batch requests, those of the visits that point at it;
     - a batch is sent at most twice, and at most one of two attempts serves its requests;
-    - a request's level is the highest of its batches';
+    - a request's level is the highest of its batches', and of those at which it went on without a stage;
+    - who went on without a stage waited in its queue and was in no batch of it;
     - a request visits a stage at most once, a completed one every stage, after its parents; but for
       joins that go on without a parent: a request is there after one of them at least, and whether it was
       at stages that lead to such joins alone is left open.
@@ -38,6 +39,7 @@ def check(log: RunLog) -> list[str]:
         found += _check_batches(log, stage)
         found += _check_replicas(stage)
         found += _check_visits(log, stage, stage.name in needless)
+        found += _check_skipped(log, stage)
     return found + list(_check_devices(log)) + list(_check_parents(log))
 
 
@@ -70,10 +72,15 @@ def _check_references(log: RunLog) -> Iterator[str]:
             (batches.replica, stage.replicas, "batches name a replica"),
             (visits.row[visits.row != -1], len(batches.batch), "visits point at a batch"),
             (visits.request, len(log.requests), "visits are of a request"),
+            (_skipped(stage), len(log.requests), "it was skipped by a request"),
         ):
             broken = (rows < 0) | (rows >= count)
             if broken.any():
                 yield f"{where}: {what} that does not exist {_first(broken)}"
+
+
+def _skipped(stage: StageLog) -> Int64:
+    return np.zeros(0, np.int64) if stage.skipped is None else stage.skipped.request
 
 
 def _check_requests(log: RunLog) -> Iterator[str]:
@@ -110,6 +117,8 @@ def _check_levels(log: RunLog) -> Iterator[str]:
             visits = stage.visits.made()
             sent = visits.row >= 0
             np.maximum.at(level, visits.request[sent], stage.batches.level[visits.row[sent]])
+        if stage.skipped is not None:
+            np.maximum.at(level, stage.skipped.request, stage.skipped.level)
     broken = level != log.requests.level
     if broken.any():
         yield f"requests: a level is not the highest of the batches {_first(broken)}"
@@ -211,6 +220,20 @@ def _check_visits(log: RunLog, stage: StageLog, missable: bool) -> Iterator[str]
     broken = completed & ((done < 0) | (done > log.requests.ended_ns))
     if broken.any():
         yield f"{where}: a completed request was not served, or only after it ended {_first(broken)}"
+
+
+def _check_skipped(log: RunLog, stage: StageLog) -> Iterator[str]:
+    skipped = stage.skipped
+    if skipped is None:
+        return
+    visits, where = stage.visits.made(), f"stage {stage.name}: requests that went on without it"
+    enqueued_ns = np.full(len(log.requests), -1, np.int64)
+    unsent = visits.row < 0
+    enqueued_ns[visits.request[unsent]] = visits.enqueued_ns[unsent]
+    entered_ns = enqueued_ns[skipped.request]
+    broken = (entered_ns < 0) | (entered_ns > skipped.at_ns)
+    if broken.any():
+        yield f"{where} did not wait in its queue, or were sent {_first(broken)}"
 
 
 def _size_differs(stage: StageLog, visits: Int64) -> NDArray[np.bool_]:

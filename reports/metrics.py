@@ -37,6 +37,8 @@ class StageMetrics:
     """None for a stage that does not coalesce."""
     missed_share: float | None = None
     """None for a stage without locality."""
+    skipped_share: float | None = None
+    """None for a stage that is never skipped."""
     mean_level: float | None = None
     """None for a stage that does not degrade."""
 
@@ -45,6 +47,7 @@ class StageMetrics:
         shares = {
             "computed_share": self.computed_share,
             "missed_share": self.missed_share,
+            "skipped_share": self.skipped_share,
             "mean_level": self.mean_level,
         }
         return {
@@ -178,6 +181,7 @@ def _measure_stage(log: RunLog, index: int, whole: StageTotals, warmup_ns: int) 
         merge=None if merge is None else Distribution.of(merge),
         computed_share=whole.computed_share,
         missed_share=whole.missed_share,
+        skipped_share=whole.skipped_share,
         mean_level=whole.mean_level,
     )
 

@@ -59,6 +59,8 @@ def stage_times(log: RunLog, index: int) -> StageTimes:
     sent = batches.dispatched_ns
     if batches.computed is not None:
         sent = sent[batches.computed > 0]
+    if stage.skipped is not None:
+        sent = np.concatenate([sent, stage.skipped.at_ns])
     sized = _held_for_size(sent, visits.enqueued_ns[~_rides(batches, visits)], free)
     return StageTimes(sized, free, idle_time(log, index))
 
@@ -121,6 +123,10 @@ def _ends(log: RunLog, stage: StageLog, visits: VisitLog) -> tuple[Int64, Int64]
         entered_ns = np.full(len(log.requests), np.iinfo(np.int64).max)
         entered_ns[reached.request] = reached.enqueued_ns
         left_ns = np.minimum(left_ns, entered_ns[visits.request])
+    if stage.skipped is not None:
+        skipped_ns = np.full(len(log.requests), np.iinfo(np.int64).max)
+        skipped_ns[stage.skipped.request] = stage.skipped.at_ns
+        left_ns = np.minimum(left_ns, skipped_ns[visits.request])
     over_ns = left_ns.copy()
     kept = served(stage, visits)
     row = visits.row[kept]

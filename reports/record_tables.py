@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from policies.contract import NEVER_NS
-from policies.runlog import BatchLog, Outcome, RequestLog, RunLog, StageLog, VisitLog
+from policies.runlog import BatchLog, Outcome, RequestLog, RunLog, SkipLog, StageLog, VisitLog
 
 CHUNK_ROWS = 1_000_000
 
@@ -67,10 +67,16 @@ KEY = pa.field("key", pa.int64(), nullable=False)
 COMPUTED, MISSED = pa.field("computed", pa.int64()), pa.field("missed", pa.int64())
 LEVEL = pa.field("level", pa.int8())
 """Columns of the batches of a run with stages that coalesce, have locality, or degrade; null for the
-others'.
+others'. Visits have the level too.
 """
+SKIPPED = pa.field("skipped_ns", pa.int64())
+"""Column of the visits of a run with stages that may be skipped."""
 
-_OPTIONAL = {"requests": (KEY,), "batches": (COMPUTED, MISSED, LEVEL)}
+_OPTIONAL = {
+    "requests": (KEY,),
+    "visits": (LEVEL, SKIPPED),
+    "batches": (COMPUTED, MISSED, LEVEL),
+}
 _OUTCOMES = [outcome.name.lower() for outcome in Outcome]
 
 
@@ -80,8 +86,9 @@ def schema_of(name: str, log: RunLog) -> pa.Schema:
         KEY.name: name == "requests" and log.requests.keys is not None,
         COMPUTED.name: any(stage.batches.computed is not None for stage in log.stages),
         MISSED.name: any(stage.batches.missed is not None for stage in log.stages),
-        LEVEL.name: name == "batches"
+        LEVEL.name: name in ("visits", "batches")
         and any(each.batches.level is not None for each in log.stages),
+        SKIPPED.name: any(each.skipped is not None for each in log.stages),
     }
     return schema_in(name, [column for column, is_there in there.items() if is_there])
 
@@ -123,9 +130,12 @@ def request_tables(log: RequestLog) -> Iterator[pa.Table]:
         yield pa.table(columns, schema=schema)
 
 
-def visit_tables(stage: StageLog) -> Iterator[pa.Table]:
-    """One stage's visits as tables; a visit that was not dispatched has nulls."""
+def visit_tables(stage: StageLog, schema: pa.Schema = VISITS) -> Iterator[pa.Table]:
+    """One stage's visits as tables of the run's :func:`schema_of` visits; a visit that was not dispatched
+    has nulls.
+    """
     batches, visits = stage.batches, stage.visits.made()
+    skipped_ns = _skipped_ns(stage, visits) if SKIPPED.name in schema.names else None
     for rows in _chunks(len(visits.request)):
         row = visits.row[rows]
         unsent = row < 0
@@ -140,7 +150,33 @@ def visit_tables(stage: StageLog) -> Iterator[pa.Table]:
             ),
             pa.array(row, mask=unsent),
         ]
-        yield pa.table(columns, schema=VISITS)
+        skips = np.full(len(row), -1) if skipped_ns is None else skipped_ns[rows]
+        if LEVEL.name in schema.names:
+            columns.append(_levels(stage, row, skips >= 0))
+        if SKIPPED.name in schema.names:
+            columns.append(pa.array(skips, mask=skips < 0))
+        yield pa.table(columns, schema=schema)
+
+
+def _skipped_ns(stage: StageLog, visits: VisitLog) -> NDArray[np.int64]:
+    """By visit, when it ended because the request went on without the stage; else -1."""
+    at_ns = np.full(len(visits.request), -1, np.int64)
+    if stage.skipped is not None and len(stage.skipped.request):
+        order = np.argsort(visits.request)
+        places = order[np.searchsorted(visits.request, stage.skipped.request, sorter=order)]
+        at_ns[places] = stage.skipped.at_ns
+    return at_ns
+
+
+def _levels(stage: StageLog, row: NDArray[np.int64], skips: NDArray[np.bool_]) -> pa.Array:
+    """The level of each visit: of its batch, or that at which the stage is skipped."""
+    level = stage.batches.level
+    if level is None:
+        return pa.nulls(len(row), LEVEL.type)
+    found = level[row] if len(level) else np.zeros(len(row), np.int8)
+    if stage.skipped is not None:
+        found = np.where(skips, np.int8(stage.skipped.level), found)
+    return pa.array(found, mask=(row < 0) & ~skips)
 
 
 def batch_tables(stage: StageLog, schema: pa.Schema = BATCHES) -> Iterator[pa.Table]:
@@ -184,6 +220,16 @@ def read_visits(table: pa.Table) -> VisitLog:
         enqueued_ns=_numpy(table, "enqueued_ns"),
         row=_numpy(table, "row", null=-1),
     )
+
+
+def read_skipped(table: pa.Table, level: int) -> SkipLog | None:
+    """Who went on without the stage of these visits, at its level; None where ``level`` is 0."""
+    if not level:
+        return None
+    at_ns = _numpy(table, SKIPPED.name, null=-1)
+    skipped = np.flatnonzero(at_ns >= 0)
+    request = _numpy(table, "request")[skipped]
+    return SkipLog(level=level, request=request, at_ns=at_ns[skipped])
 
 
 def read_batches(table: pa.Table) -> BatchLog:

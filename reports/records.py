@@ -94,7 +94,10 @@ def check_target(folder: Path) -> None:
 def _write_tables(folder: Path, log: RunLog) -> None:
     tables: dict[str, Iterable[pa.Table]] = {
         "requests": record_tables.request_tables(log.requests),
-        "visits": chain.from_iterable(map(record_tables.visit_tables, log.stages)),
+        "visits": chain.from_iterable(
+            record_tables.visit_tables(stage, record_tables.schema_of("visits", log))
+            for stage in log.stages
+        ),
         "batches": chain.from_iterable(
             record_tables.batch_tables(stage, record_tables.schema_of("batches", log))
             for stage in log.stages
@@ -161,6 +164,7 @@ def _run_document(run: Run) -> dict[str, object]:
                 "down": stage.down,
                 "off": stage.off,
                 "partial": stage.partial,
+                "skips_at": 0 if stage.skipped is None else stage.skipped.level,
             }
             for stage in log.stages
         ],
@@ -242,7 +246,8 @@ def _run_of(document: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> Run:
 
 def _stage_of(entry: Mapping[str, Any], visits: pa.Table, batches: pa.Table) -> StageLog:
     batch_log = record_tables.read_batches(_of_stage(batches, entry["name"]))
-    visit_log = record_tables.read_visits(_of_stage(visits, entry["name"]))
+    own = _of_stage(visits, entry["name"])
+    visit_log = record_tables.read_visits(own)
     if len(visit_log.row) and int(visit_log.row.max()) >= len(batch_log.batch):
         raise ValueError(f"stage {entry['name']} has visits to batches that are not recorded")
     return StageLog(
@@ -257,6 +262,7 @@ def _stage_of(entry: Mapping[str, Any], visits: pa.Table, batches: pa.Table) -> 
         down=tuple((replica, start, end) for replica, start, end in entry["down"]),
         partial=entry.get("partial", False),
         off=tuple((replica, start, end) for replica, start, end in entry.get("off", ())),
+        skipped=record_tables.read_skipped(own, entry.get("skips_at", 0)),
     )
 
 

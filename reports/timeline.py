@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.runlog import Int64, RunLog
+from policies.runlog import Int64, RunLog, StageLog
 from reports.freetime import contended, slots_taken
 from reports.percentiles import NS_PER_S
 from reports.steps import mean_level
@@ -76,7 +76,7 @@ class StageTimeline:
     paid: Floats | None
     """The same of those that are paid for, with those that are starting."""
     level: Floats | None
-    """Mean level of the requests sent in the bin; None at a stage that does not degrade."""
+    """Mean level of the requests sent or skipped in the bin; None at a stage that does not degrade."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,11 @@ def _stage(log: RunLog, index: int, bins: Bins) -> StageTimeline:
     ended = log.requests.ended_ns[visits.request]
     dropped = ~sent & (ended >= 0)
     left_ns[dropped] = ended[dropped]
+    if stage.skipped is not None:
+        skipped_ns = np.full(len(log.requests), -1, np.int64)
+        skipped_ns[stage.skipped.request] = stage.skipped.at_ns
+        skipped = ~sent & (skipped_ns[visits.request] >= 0)
+        left_ns[skipped] = skipped_ns[visits.request[skipped]]
     busy = mean_level(stage.batches.dispatched_ns, stage.batches.finished_ns, bins.edges_ns)
     paid = stage.replicas - mean_level(*off_spells(stage), bins.edges_ns)
     down = np.array(stage.down, np.int64).reshape(-1, 3)
@@ -129,9 +134,17 @@ def _stage(log: RunLog, index: int, bins: Bins) -> StageTimeline:
         utilization=busy / paid,
         replicas=up if stage.off else None,
         paid=paid if stage.off else None,
-        level=None
-        if stage.batches.level is None
-        else bins.means(
-            stage.batches.dispatched_ns[row], stage.batches.level[row].astype(np.int64)
-        ),
+        level=_levels(stage, row, bins),
     )
+
+
+def _levels(stage: StageLog, row: Int64, bins: Bins) -> Floats | None:
+    """Mean level by when requests left the queue; ``row`` are the batches of those that were sent."""
+    if stage.batches.level is None:
+        return None
+    at_ns, level = stage.batches.dispatched_ns[row], stage.batches.level[row].astype(np.int64)
+    if stage.skipped is not None:
+        skipped = np.full(len(stage.skipped.at_ns), stage.skipped.level)
+        at_ns = np.concatenate([at_ns, stage.skipped.at_ns])
+        level = np.concatenate([level, skipped])
+    return bins.means(at_ns, level)

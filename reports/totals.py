@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.runlog import BatchLog, Int64, Outcome, RunLog, StageLog
+from policies.runlog import BatchLog, Int64, Outcome, RunLog, SkipLog, StageLog
 from reports.percentiles import NS_PER_S, Distribution
 from reports.steps import overlap_ns
 
@@ -31,6 +31,7 @@ class StageTotals:
     utilization: float | None
     computed_share: float | None
     missed_share: float | None
+    skipped_share: float | None
     mean_level: float | None
 
 
@@ -174,7 +175,8 @@ def _stage(stage: StageLog, warmup_ns: int, end_ns: int) -> StageTotals:
         utilization=share(used_ns, stage.replicas * (end_ns - warmup_ns) - off_ns),
         computed_share=_share_of(batches.computed, batches.requests, late),
         missed_share=_share_of(batches.missed, run, late),
-        mean_level=_mean_level(batches, late),
+        skipped_share=_skipped_share(stage, late, warmup_ns),
+        mean_level=_mean_level(stage, late, warmup_ns),
     )
 
 
@@ -196,12 +198,28 @@ def _share_of(part: Int64 | None, whole: Int64, rows: NDArray[np.bool_]) -> floa
     return share(int(part[rows].sum()), int(whole[rows].sum())) or 0.0
 
 
-def _mean_level(batches: BatchLog, rows: NDArray[np.bool_]) -> float | None:
+def _mean_level(stage: StageLog, rows: NDArray[np.bool_], warmup_ns: int) -> float | None:
     """Mean level of a stage's requests, a batch that was sent twice counting twice."""
-    if batches.level is None:
+    if stage.batches.level is None:
         return None
-    requests = batches.requests[rows]
-    return share(int((batches.level[rows] * requests).sum()), int(requests.sum()))
+    requests = stage.batches.requests[rows]
+    levels, count = int((stage.batches.level[rows] * requests).sum()), int(requests.sum())
+    if stage.skipped is not None:
+        skipped = _skipped(stage.skipped, warmup_ns)
+        levels, count = levels + stage.skipped.level * skipped, count + skipped
+    return share(levels, count)
+
+
+def _skipped_share(stage: StageLog, rows: NDArray[np.bool_], warmup_ns: int) -> float | None:
+    """Of the requests that left a stage's queue, by a batch or past it, the latter's share."""
+    if stage.skipped is None:
+        return None
+    skipped = _skipped(stage.skipped, warmup_ns)
+    return share(skipped, skipped + int(stage.batches.requests[rows].sum())) or 0.0
+
+
+def _skipped(skipped: SkipLog, warmup_ns: int) -> int:
+    return int(np.count_nonzero(skipped.at_ns >= warmup_ns))
 
 
 def _cost(stages: tuple[StageTotals, ...], duration_s: float, answers: int) -> Cost:

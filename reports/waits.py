@@ -65,10 +65,13 @@ def first_sent_ns(batches: BatchLog) -> Int64:
 
 
 def _copies(batches: BatchLog) -> Int64:
-    """Rows of second attempts that were sent while the first ran, not after it was lost."""
+    """Rows of second attempts that were sent while the first ran, if at its last instant, and not after it
+    was lost.
+    """
     second: Int64 = np.flatnonzero(batches.attempt == 2)
     first = _first_rows(batches)[second]
-    copies: Int64 = second[batches.dispatched_ns[second] < batches.finished_ns[first]]
+    beside = batches.dispatched_ns[second] < batches.finished_ns[first]
+    copies: Int64 = second[beside | ~batches.lost[first]]
     return copies
 
 

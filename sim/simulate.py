@@ -12,7 +12,6 @@ import simpy
 
 from configs.model import Config, StageConfig
 from configs.pipeline import Predict, pipeline_of, planned
-from policies.degrade import Level
 from policies.pipeline import Pipeline, Stage
 from policies.requests import RequestTable
 from policies.runlog import BatchLog, Int64, RunLog
@@ -162,7 +161,7 @@ def _as_measured(pipeline: Pipeline) -> Pipeline:
     """
 
     def of(stage: Stage) -> Stage:
-        levels = (Level(cost=1.0),) * len(stage.levels)
+        levels = tuple(replace(level, cost=1.0) for level in stage.levels)
         locality = stage.locality and replace(stage.locality, miss_ns=0)
         return replace(stage, levels=levels, locality=locality)
 

@@ -240,7 +240,7 @@ def _levels() -> st.SearchStrategy[tuple[LevelConfig, ...]]:
         take=st.none() | st.just(100),
     )
     levels = st.lists(level, max_size=3)
-    return levels.map(lambda each: tuple(sorted(each, key=lambda one: -one.cost)))
+    return levels.map(lambda each: tuple(sorted(each, key=lambda one: -(one.cost or 0))))
 
 
 def _mended(config: Config) -> Config:

@@ -16,7 +16,7 @@ from policies.immediate import Immediate
 from policies.load_adaptive import LoadAdaptive
 from policies.merge import Merge
 from policies.merge_side_by_side import SideBySide
-from policies.pipeline import Device, Discipline, Pipeline, Stage
+from policies.pipeline import Device, Discipline, Pipeline, Stage, end_of_branch
 from policies.predicted_lateness import PredictedLateness
 from policies.token_bucket import TokenBucket
 from policies.workload import Workload
@@ -215,14 +215,79 @@ def pipelines(draw: st.DrawFn, policies: st.SearchStrategy[Policy] = POLICIES) -
                 degrade=draw(st.sampled_from(DEGRADES)),
             )
         )
-    return Pipeline(
+    pipeline = Pipeline(
         tuple(stages), tuple(devices), expire=draw(st.booleans()), estimate_window_ns=50
+    )
+    return replace(
+        pipeline,
+        stages=tuple(
+            replace(stage, levels=(*stage.levels, SKIP))
+            if may_be_skipped(pipeline, k) and draw(st.booleans())
+            else stage
+            for k, stage in enumerate(stages)
+        ),
     )
 
 
+SKIP = Level(0.0, skip=True)
+
+
+def may_be_skipped(pipeline: Pipeline, stage: int) -> bool:
+    """Whether a level of the stage may be to go on without it."""
+    try:
+        end_of_branch(pipeline, stage)
+    except ValueError:
+        return False
+    return True
+
+
+@st.composite
+def skipping_pipelines(draw: st.DrawFn) -> Pipeline:
+    """A fork whose branches, some of two stages, are often skipped, or branches from the start."""
+    forked = draw(st.booleans())
+    merge = SideBySide(
+        quorum=(branches := draw(st.integers(2, 3))) - draw(st.integers(0, 1)),
+        deadline_ns=draw(st.none() | st.integers(1, 150)),
+    )
+    queue_bound = draw(st.sampled_from([None, None, 2]))
+    slots = draw(st.sampled_from([(), ("d",)]))
+    stages: list[Stage] = []
+    ends: list[str] = []
+
+    def stage(name: str, *parents: str, **more: object) -> Stage:
+        return Stage(
+            name=name,
+            policy=draw(st.sampled_from([Immediate(), Fixed(20), OnlyFull(), ByDeadline()])),
+            predict_ns=predicted_ns,
+            max_batch=draw(st.integers(1, 4)),
+            parents=parents,
+            discipline=draw(st.sampled_from(Discipline)),
+            device=slots,
+            **more,  # type: ignore[arg-type]
+        )
+
+    root = ("fork",) if forked else ()
+    stages += [stage(name) for name in root]
+    for branch in range(branches):
+        parents = root
+        for name in (f"b{branch}", f"c{branch}")[: draw(st.integers(1, 2))]:
+            levels = (*draw(LEVELS), SKIP)[-draw(st.integers(1, 2)) :]
+            degrade = draw(st.sampled_from(DEGRADES))
+            stages.append(stage(name, *parents, levels=levels, degrade=degrade))
+            parents = (name,)
+        ends += parents
+    stages.append(stage("join", *ends, merge=merge, queue_bound=queue_bound))
+    return Pipeline(tuple(stages), (Device("d", 1),), expire=draw(st.booleans()))
+
+
 def waiting_for_all(pipeline: Pipeline) -> Pipeline:
-    """The pipeline with joins that do without no branch, which is what real runs can."""
-    return replace(pipeline, stages=tuple(replace(stage, merge=None) for stage in pipeline.stages))
+    """The pipeline with joins that do without no branch, and stages that are never skipped."""
+
+    def of(stage: Stage) -> Stage:
+        levels = tuple(level for level in stage.levels if not level.skip)
+        return replace(stage, merge=None, levels=levels)
+
+    return replace(pipeline, stages=tuple(map(of, pipeline.stages)))
 
 
 ARRIVALS = st.lists(

@@ -38,7 +38,13 @@ from sim.service.table import Table
 from sim.service_times import ModelTimes, ReplayTimes
 from sim.simulate import AnyWorkload, run, simulate
 from sim.streams import stream
-from tests.pipeline_strategies import ARRIVALS, pipelines, predicted_ns, workload_of
+from tests.pipeline_strategies import (
+    ARRIVALS,
+    pipelines,
+    predicted_ns,
+    skipping_pipelines,
+    workload_of,
+)
 
 MANY = 10 * settings.get_profile(settings.get_current_profile_name()).max_examples
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -118,6 +124,11 @@ def same(one: RunLog, other: RunLog) -> None:
             getattr(one.requests, column), getattr(other.requests, column), err_msg=column
         )
     for a, b in zip(one.stages, other.stages, strict=True):
+        assert (a.skipped is None) == (b.skipped is None)
+        if a.skipped is not None and b.skipped is not None:
+            assert a.skipped.level == b.skipped.level
+            np.testing.assert_array_equal(a.skipped.request, b.skipped.request)
+            np.testing.assert_array_equal(a.skipped.at_ns, b.skipped.at_ns)
         told = attrgetter(
             "name", "replicas", "replica_devices", "max_batch", "branch", "parents", "partial"
         )
@@ -156,6 +167,18 @@ def test_open_workloads(
     if unit:
         workload = replace(workload, items=np.ones_like(workload.items))
     both(pipeline, models[: len(pipeline.stages)], workload)
+
+
+@settings(max_examples=MANY // 2)
+@given(
+    skipping_pipelines(),
+    st.lists(st.sampled_from(MODELS), min_size=8, max_size=8),
+    ARRIVALS,
+)
+def test_branches_that_are_skipped(
+    pipeline: Pipeline, models: list[ServiceModel], arrivals: list[tuple[int, int, int]]
+) -> None:
+    both(pipeline, models[: len(pipeline.stages)], workload_of(arrivals))
 
 
 @settings(max_examples=MANY // 2)

@@ -11,7 +11,18 @@ from typing import Any
 from policies.runlog import Outcome
 from sim.compiled import bits, calls, queues
 from sim.compiled.jit import called, inlined
-from sim.compiled.layout import EXPIRED, FULL, GIVEN_UP, GONE, LATE, NEVER, REFUSED, UNABLE
+from sim.compiled.layout import (
+    DONE,
+    EXPIRED,
+    FULL,
+    GIVEN_UP,
+    GONE,
+    LATE,
+    NEVER,
+    REFUSED,
+    SKIPPED,
+    UNABLE,
+)
 
 ENTERING, PASSING = 0, 1
 _COMPLETED = int(Outcome.COMPLETED)
@@ -262,13 +273,55 @@ def _joins(b: Any, child: int, request: int, now_ns: int) -> bool:
     if b.missing[at] >= GONE:
         return False
     b.missing[at] += 1
-    done = b.missing[at]
+    done = b.missing[at] & DONE
     if done == st.parents:
         return True
-    if done >= st.needed or _overdue(b, child, request, now_ns):
+    if done >= _needed_by(b, child, request) or _overdue(b, child, request, now_ns):
         _go_on(b, child, request)
         return True
     return False
+
+
+@inlined
+def _needed_by(b: Any, child: int, request: int) -> int:
+    """How many branches a request waits for: no more than will come."""
+    st = b.stages[child]
+    return min(st.needed, st.parents - b.missing[st.missing_at + request] // SKIPPED)
+
+
+@called
+def skip(b: Any, k: int, now_ns: int, count: int) -> int:
+    """Of the first ``count`` of a linked queue, those that another branch may answer for go on at the join
+    without the stage. Returns how many are left to be served, which then come first.
+    """
+    st = b.stages[k]
+    child = st.skip_join
+    to = b.stages[child]
+    going = served = 0
+    request = st.head
+    for _ in range(count):
+        here = request
+        request = queues.following(b, k, here)
+        at = to.missing_at + here
+        if to.parents - b.missing[at] // SKIPPED < 2:
+            served += 1
+            continue
+        queues.discard(b, k, here)
+        st.waiting -= 1
+        if not b.run[0].unit_items:
+            st.waiting_items -= b.items[here]
+        b.skipped[k, st.skipped_n] = here
+        b.skipped_ns[k, st.skipped_n] = now_ns
+        st.skipped_n += 1
+        b.missing[at] += SKIPPED
+        done = b.missing[at] & DONE
+        if done and done >= _needed_by(b, child, here):
+            _go_on(b, child, here)
+            b.scratch[ENTERING, going] = here
+            going += 1
+    if going:
+        enter(b, child, now_ns, going)
+    return served
 
 
 @inlined
@@ -310,7 +363,7 @@ def _is_over(b: Any, k: int, request: int) -> bool:
     """Whether a request has nothing more to do with a join."""
     st = b.stages[k]
     done = b.missing[st.missing_at + request]
-    return done >= st.parents or b.outcome[request] != 0
+    return done >= GONE or (done & DONE) >= st.parents or b.outcome[request] != 0
 
 
 @called
@@ -325,7 +378,7 @@ def merge(b: Any, now_ns: int) -> None:
         while st.due_at < run.cursor and b.arrival_ns[st.due_at] + st.within_ns <= now_ns:
             request = st.due_at
             st.due_at += 1
-            if not _is_over(b, k, request) and b.missing[st.missing_at + request] > 0:
+            if not _is_over(b, k, request) and b.missing[st.missing_at + request] & DONE:
                 _go_on(b, k, request)
                 b.scratch[ENTERING, count] = request
                 count += 1
@@ -342,7 +395,7 @@ def awaits_merge(b: Any) -> bool:
         if st.parents < 2 or st.within_ns == NEVER:
             continue
         for request in range(st.due_at, run.cursor):
-            if not _is_over(b, k, request) and b.missing[st.missing_at + request] > 0:
+            if not _is_over(b, k, request) and b.missing[st.missing_at + request] & DONE:
                 return True
     return False
 

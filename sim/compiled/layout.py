@@ -22,8 +22,12 @@ MOST_SIZE = NO_SIZE
 FIFO, EDF, PRIORITY = 0, 1, 2
 SEEN = 15
 """Integers of a view."""
+DONE = 2**7 - 1
+"""Bits of the count of branches that are done with a request at a join."""
+SKIPPED = 2**7
+"""One branch more that was skipped, counted above them."""
 GONE = 2**14
-"""From so many branches on that are done with a request, it has gone on without some."""
+"""From so much on, the request has gone on without some."""
 LEVELS = 256
 """Places for the levels of a priority queue: every int8."""
 MOST_STAGES = 62
@@ -59,13 +63,13 @@ RUN = _record(
 STAGE = _record(
     # What changes.
     "waiting waiting_items head tail newest oldest idle_n idle_since_ns last_dispatch_ns wake_size wake_ns"
-    " batches sent_n left_n next_tick_ns entered busy_ns due_at"
+    " batches sent_n left_n next_tick_ns entered busy_ns due_at skipped_n"
     # What is set: the stage,
     " replicas max_batch max_items queue_bound discipline linked implicit guarded is_root parents"
     " always_ready plain sheds needed within_ns"
     " reads_estimates reads_deadlines reads_next_idle reads_head reads_newest"
     # its rules,
-    " ask tick observe admit degrade tick_ns levels_n"
+    " ask tick observe admit degrade tick_ns levels_n skips_at skip_join"
     # its service times,
     " form noisy paced padded by_items ranks_at places_n points_n pace_at pace_n mean_at"
     # and where its parts lie.
@@ -78,7 +82,8 @@ STAGE = _record(
 )
 """A stage. ``ask``, ``tick``, ``observe``, ``admit`` and ``degrade`` are addresses, 0 where there is none;
 ``gate_...`` is where the admission's parts lie and ``brake_...`` those of the degradation, as the policy's
-do; at ``costs_at`` of the floats are the costs of the levels; ``newest`` and ``oldest`` are the ends of the
+do; at ``costs_at`` of the floats are the costs of the levels, at ``skips_at`` of which, where that is not 0,
+requests go on at the stage ``skip_join``; ``newest`` and ``oldest`` are the ends of the
 order of entry in a linked queue.
 """
 
@@ -149,12 +154,18 @@ class Board(NamedTuple):
     queue is not linked"""
     left: Any
     """int32 (stages, requests or 0): requests that left a linked queue without being sent"""
+    skipped: Any
+    """int32 (stages, requests or 0): those of them that went on without the stage"""
+    skipped_ns: Any
+    """int64, likewise: when"""
     links: Any
     """int32 (4, linked requests): next and previous in order of service, then of entry; -2: not here"""
     levels: Any
     """int32: the last request of each level in a priority queue"""
     missing: Any
-    """int16: at each join, parents that are done with a request; GONE where it has gone on without one"""
+    """int16: at each join, parents that are DONE with a request and, above those bits, that were SKIPPED;
+    GONE where it has gone on without one
+    """
     giving: Any
     """int64: the stages that a join gives up (``lost_at``), the joins that give up a stage (``gone_at``)"""
     sinks_done: Any
@@ -206,6 +217,8 @@ _TYPES: dict[str, types.Type] = {
     "why": _array(_I16),
     "sent": _array(_I32, 2),
     "left": _array(_I32, 2),
+    "skipped": _array(_I32, 2),
+    "skipped_ns": _array(_I64, 2),
     "links": _array(_I32, 2),
     "levels": _array(_I32),
     "missing": _array(_I16),

@@ -18,6 +18,7 @@ from policies.runlog import (
     Outcome,
     RequestLog,
     RunLog,
+    SkipLog,
     StageLog,
     VisitLog,
 )
@@ -48,12 +49,18 @@ def log_of(prepared: Prepared, info: dict[str, object]) -> RunLog:
             branch=spec.branch,
             parents=spec.parents,
             partial=spec.partial,
+            skipped=_skipped(board, k) if spec.skips_at else None,
             batches=batches[k],
             visits=DeferredVisits(visits.of, k),
         )
         for k, spec in enumerate(pipeline.stages)
     )
     level = _level(board, batches, visits)
+    for stage in stages:
+        if stage.skipped is not None and len(stage.skipped.request):
+            level = level if level.flags.writeable else level.copy()
+            request = stage.skipped.request
+            level[request] = np.maximum(level[request], stage.skipped.level)
     return RunLog(_requests(pipeline, board, level), stages, tuple(devices), end_ns, info)
 
 
@@ -61,6 +68,15 @@ def _left(board: Board) -> list[Int64]:
     """By stage, the requests that left its queue without being sent."""
     counts = board.stages["left_n"].tolist()
     return [board.left[k, :count].astype(np.int64) for k, count in enumerate(counts)]
+
+
+def _skipped(board: Board, k: int) -> SkipLog:
+    count = int(board.stages[k]["skipped_n"])
+    return SkipLog(
+        level=int(board.stages[k]["skips_at"]),
+        request=board.skipped[k, :count].astype(np.int64),
+        at_ns=board.skipped_ns[k, :count].copy(),
+    )
 
 
 def _give_up(board: Board, left: list[Int64], end_ns: int) -> None:

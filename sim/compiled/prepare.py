@@ -16,6 +16,7 @@ from policies.pipeline import (
     Pipeline,
     Stage,
     downstream_ns,
+    end_of_branch,
     joins_that_give_up,
     predictions,
 )
@@ -169,7 +170,11 @@ def _lay_stage(row: Any, spec: Stage, pipeline: Pipeline, flat: _Flat) -> None:
 
 
 def _lay_giving_up(stages: Any, pipeline: Pipeline, flat: _Flat) -> None:
-    """What joins do without: by join the stages, by stage the joins."""
+    """What joins do without: by join the stages, by stage the joins; and where skipped branches end."""
+    for k, spec in enumerate(pipeline.stages):
+        if spec.skips_at:
+            stages[k]["skips_at"] = spec.skips_at
+            stages[k]["skip_join"], _ = end_of_branch(pipeline, k)
     joins = joins_that_give_up(pipeline)
     for join, before in joins:
         stages[join]["lost_at"], stages[join]["lost_n"] = len(flat.giving), len(before)
@@ -295,6 +300,7 @@ def _board(
     replicas, words, idle_on = _replicas(pipeline, flat)
     means = flat.mean_ns or [np.zeros(1)]
     linked = bool(stages["linked"].any())
+    skips = n if stages["skips_at"].any() else 0
     board = Board(
         run=runs,
         stages=stages,
@@ -321,6 +327,8 @@ def _board(
         why=np.zeros(n, np.int16),
         sent=np.empty((k, n), np.int32),
         left=np.empty((k, n if linked else 0), np.int32),
+        skipped=np.empty((k, skips), np.int32),
+        skipped_ns=np.empty((k, skips), np.int64),
         links=np.full((4, flat.links), _AWAY, np.int32),
         levels=np.full(flat.levels, -1, np.int32),
         missing=np.zeros(flat.missing, np.int16),

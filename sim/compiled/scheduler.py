@@ -222,10 +222,18 @@ def _decide_stage(b: Any, now_ns: int, k: int) -> bool:
 
 @inlined
 def _start(b: Any, now_ns: int, k: int, count: int) -> None:
-    """Send the first ``count`` requests of the queue."""
+    """Send the first ``count`` requests of the queue; or let them go on without the stage, where its
+    degradation says so.
+    """
     st = b.stages[k]
     run = b.run[0]
     level = _level(b, now_ns, k) if st.degrade else 0
+    st.last_dispatch_ns = now_ns
+    if level and level == st.skips_at:
+        count = flow.skip(b, k, now_ns, count)
+        if count == 0:
+            return
+        level -= 1
     place = queues.take(b, k, count)
     st.waiting -= count
     items = count
@@ -236,7 +244,6 @@ def _start(b: Any, now_ns: int, k: int, count: int) -> None:
         st.waiting_items -= items
     number = st.batches
     st.batches = number + 1
-    st.last_dispatch_ns = now_ns
     index = _pick(b, k)
     bits.clear_bit(b.words, st.word_at, index)
     st.idle_n -= 1
