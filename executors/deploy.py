@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from configs.model import Config
 from executors.executor import Executor
+from executors.levels import Cheaper
 from executors.placement import DevicePlacement, Placement
 from executors.session import ExecutorError
 from executors.stage_model import ModelSource
@@ -43,6 +44,10 @@ def executor_of(config: Config, pipeline: Pipeline, *, respawn: bool = True) -> 
         pipeline,
         sources,
         keep={stage.name: stage.keep for stage in config.stages},
+        levels={
+            stage.name: [Cheaper(each.model, each.take) for each in stage.levels if not each.skip]
+            for stage in config.stages
+        },
         placement=placement_of(config),
         respawn=respawn,
         seed=config.seed,

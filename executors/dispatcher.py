@@ -294,4 +294,4 @@ class Dispatcher:
         self.running[key] = batch
         self._dispatched_ns[key] = self.now_ns
         self._payloads.gather(stage, batch.computed, self._transport.inputs(stage, replica))
-        self._transport.start(stage, replica, len(batch.computed))
+        self._transport.start(stage, replica, len(batch.computed), batch.level)

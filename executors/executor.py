@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from executors.dispatcher import lateness
+from executors.levels import Cheaper, served_levels
 from executors.load import generator
 from executors.payloads import check_inputs
 from executors.placement import Place, Placement, Places, place
@@ -35,8 +36,9 @@ _SAMPLE_ROWS = 1024
 class Executor:
     """A context manager: entering starts the workers and warms them up, leaving ends them.
 
-    ``sources`` and ``keep`` are by stage name. ``respawn`` replaces workers that die. ``spin_ns`` is how
-    long before a timer the dispatcher stops sleeping and looks at the clock instead; 0 to sleep only.
+    ``sources``, ``keep`` and ``levels`` are by stage name; a stage whose levels are not given is served in
+    full at all of them. ``respawn`` replaces workers that die. ``spin_ns`` is how long before a timer the
+    dispatcher stops sleeping and looks at the clock instead; 0 to sleep only.
     Raises PlacementError, WiringError or WorkerError where the pipeline cannot be brought up.
     """
 
@@ -46,6 +48,7 @@ class Executor:
         sources: Mapping[str, ModelSource],
         *,
         keep: Mapping[str, int | None] | None = None,
+        levels: Mapping[str, Sequence[Cheaper]] | None = None,
         placement: Placement | None = None,
         respawn: bool = True,
         spin_ns: int = 50_000,
@@ -59,6 +62,10 @@ class Executor:
         self.places: Places = place(pipeline, placement or Placement())
         self._sources = [sources[name] for name in names]
         self._keep = [(keep or {}).get(name) for name in names]
+        self._levels = [
+            tuple((levels or {}).get(stage.name) or (Cheaper(),) * served_levels(stage))
+            for stage in pipeline.stages
+        ]
         self._respawn = respawn
         self._spin_ns = spin_ns
         self._seed = seed
@@ -204,9 +211,14 @@ class Executor:
 
     def _start(self) -> None:
         self._replicas = [
-            [Replica(Job(stage.name, source, keep, where)) for where in places]
-            for stage, source, keep, places in zip(
-                self.pipeline.stages, self._sources, self._keep, self.places.replicas, strict=True
+            [Replica(Job(stage.name, source, keep, where, levels)) for where in places]
+            for stage, source, keep, levels, places in zip(
+                self.pipeline.stages,
+                self._sources,
+                self._keep,
+                self._levels,
+                self.places.replicas,
+                strict=True,
             )
         ]
         everyone = [replica for row in self._replicas for replica in row]
@@ -237,7 +249,14 @@ class Executor:
                 "a run's pipeline must have the stages, replicas, devices and graph of the one that is "
                 f"up, {mine}; it has {other}"
             )
-        for stage, up in zip(pipeline.stages, self.pipeline.stages, strict=True):
+        for stage, up, levels in zip(
+            pipeline.stages, self.pipeline.stages, self._levels, strict=True
+        ):
+            if served_levels(stage) > len(levels):
+                raise ExecutorError(
+                    f"stages.{stage.name}.levels: the workers that are up serve {len(levels)} cheaper levels,"
+                    f" not {served_levels(stage)}; start the executor with them"
+                )
             if stage.max_batch > up.max_batch:
                 raise ExecutorError(
                     f"stages.{stage.name}.max_batch: the workers that are up hold batches of "

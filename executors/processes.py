@@ -79,10 +79,10 @@ class ProcessTransport:
         """The replica's shared memory."""
         return self._replicas[stage, replica].memory.outputs
 
-    def start(self, stage: int, replica: int, requests: int) -> None:
+    def start(self, stage: int, replica: int, requests: int, level: int) -> None:
         """Send the order; a process that has just died is noticed by :meth:`wait`."""
         with contextlib.suppress(OSError):
-            self._replicas[stage, replica].send(requests)
+            self._replicas[stage, replica].send(requests, level)
 
     def wake(self) -> None:
         """One byte; a socket that is full wakes as well."""

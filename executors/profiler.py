@@ -178,8 +178,8 @@ def _saturate(
 
 
 def _bare(pipeline: Pipeline) -> Pipeline:
-    """The pipeline with nothing shed, expired or sent twice, every stage sending at once all that waits,
-    whatever it is about.
+    """The pipeline with nothing shed, expired, degraded or sent twice, every stage sending at once all that
+    waits, whatever it is about.
     """
     stages = tuple(
         replace(
@@ -189,6 +189,7 @@ def _bare(pipeline: Pipeline) -> Pipeline:
             hedge=None,
             coalesce=None,
             locality=None,
+            degrade=None,
         )
         for stage in pipeline.stages
     )

@@ -12,7 +12,7 @@ from multiprocessing.context import SpawnProcess
 
 from executors.slab import Columns, Layout, Slab
 from executors.wiring import ModelSpecs
-from executors.worker import Job, Reply, serve
+from executors.worker import Job, Reply, order, serve
 
 _SPAWN = multiprocessing.get_context("spawn")
 """A fresh interpreter: a forked copy of a process with threads and torch in it is not safe."""
@@ -97,29 +97,33 @@ class Replica:
             raise self._died("before it could serve") from None
 
     def warm_up(self) -> None:
-        """Run batches of several sizes, on inputs that are good for it. Raises WorkerError."""
+        """Run batches of several sizes, and one at each cheaper level, on inputs that are good for it.
+        Raises WorkerError.
+        """
         for name, rows in self.warm_inputs.items():
             self.memory.inputs[name][...] = rows
         for size in warm_sizes(self.memory.layout.rows):
             self.run(size)
+        for level in range(1, len(self.job.levels) + 1):
+            self.run(self.memory.layout.rows, level)
 
-    def run(self, requests: int) -> Reply:
+    def run(self, requests: int, level: int = 0) -> Reply:
         """Run a batch that lies in memory, and wait for it. Raises WorkerError."""
         try:
-            self.send(requests)
+            self.send(requests, level)
             reply = self.receive()
         except (EOFError, OSError):
             raise self._died(f"on a warm-up batch of {requests}") from None
         if reply.error:
             raise WorkerError(
-                f"stage {self.job.stage}: its model fails on a warm-up batch of {requests}: "
-                f"{reply.error}"
+                f"stage {self.job.stage}: its model fails on a warm-up batch of {requests}"
+                f"{f' at level {level}' if level else ''}: {reply.error}"
             )
         return reply
 
-    def send(self, requests: int) -> None:
+    def send(self, requests: int, level: int) -> None:
         """Start a batch that lies in memory. Raises OSError where the process is gone."""
-        self.pipe.send_bytes(requests.to_bytes(4, "little"))
+        self.pipe.send_bytes(order(requests, level))
 
     def receive(self) -> Reply:
         """The end of the batch. Raises EOFError or OSError where the process is gone."""

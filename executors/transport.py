@@ -70,8 +70,8 @@ class Transport(Protocol):
         """Where its outputs are, after ``Finished`` and before the next :meth:`start`."""
         ...
 
-    def start(self, stage: int, replica: int, requests: int) -> None:
-        """Run the batch that lies in the replica's memory."""
+    def start(self, stage: int, replica: int, requests: int, level: int) -> None:
+        """Run the batch that lies in the replica's memory, at a level; 0 is full service."""
         ...
 
     def wait(self, until_ns: int) -> list[Report]:

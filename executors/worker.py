@@ -2,7 +2,8 @@
 
 The owner speaks first over a pipe. To load: nothing need be sent, the worker answers with what the
 model takes and gives. Then the layout of the memory and its descriptor; then, for every batch, the
-number of requests, answered by a :class:`Reply`. A closed pipe ends the worker.
+number of requests and the level to run it at (see :func:`order`), answered by a :class:`Reply`. A closed
+pipe ends the worker.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import os
 import select
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, NamedTuple
 
+from executors.levels import Cheaper, models_at
 from executors.placement import Place
 from executors.realtime import keep_freed_memory, pin_this_thread
 from executors.slab import Layout
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     Tensors = Mapping[str, torch.Tensor]
 
+_ORDER = struct.Struct("<IB")
 _REPLY = struct.Struct("<qqq")
 _IDLE_S = 0.1
 """After so long without a batch the worker collects garbage."""
@@ -45,6 +48,13 @@ class Job:
     source: ModelSource
     keep: int | None
     place: Place
+    levels: tuple[Cheaper, ...] = ()
+    """From level 1 on."""
+
+
+def order(requests: int, level: int) -> bytes:
+    """The message that has a batch of so many requests run at a level."""
+    return _ORDER.pack(requests, level)
 
 
 class Reply(NamedTuple):
@@ -82,8 +92,8 @@ def serve(job: Job, pipe: Connection) -> None:
     keep_freed_memory()
     with pipe, contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            model = _load(job)
-            specs = ModelSpecs(dict(model.inputs), dict(model.outputs))
+            models = _load(job)
+            specs = ModelSpecs(dict(models[0].inputs), dict(models[0].outputs))
         except Exception as error:
             pipe.send(describe(error))
             return
@@ -92,10 +102,15 @@ def serve(job: Job, pipe: Connection) -> None:
         fd = reduction.recv_handle(pipe)
         memory = mmap.mmap(fd, layout.size_bytes)
         os.close(fd)
-        _run_batches(pipe, _runner(job, model, layout, memory))
+        _run_batches(pipe, _runner(job, models, layout, memory))
 
 
-def _load(job: Job) -> StageModel:
+Run = Callable[[int, int], Reply]
+"""Runs a batch of so many requests at a level."""
+
+
+def _load(job: Job) -> list[StageModel]:
+    """The models by level."""
     import torch
 
     gpus = torch.cuda.device_count()
@@ -103,13 +118,11 @@ def _load(job: Job) -> StageModel:
         raise ValueError(f"there is no {job.place.torch_device}; torch sees {gpus} GPUs here")
     torch.set_num_threads(job.place.threads)
     torch.set_num_interop_threads(1)
-    return job.source.load(job.place.torch_device, job.keep)
+    device = job.place.torch_device
+    return models_at(job.source.load(device, job.keep), job.levels, device, job.keep)
 
 
-def _runner(
-    job: Job, model: StageModel, layout: Layout, memory: mmap.mmap
-) -> Callable[[int], Reply]:
-    """A function that runs a batch of so many requests."""
+def _runner(job: Job, models: Sequence[StageModel], layout: Layout, memory: mmap.mmap) -> Run:
     import torch
 
     inputs, outputs = (
@@ -117,12 +130,12 @@ def _runner(
         for side in layout.views(memory)
     )
     if job.place.cuda is None:
-        return _on_cpu(model, layout, inputs, outputs)
+        return _on_cpu(models, layout, inputs, outputs)
     _pin(memory, layout.size_bytes)
-    return _on_cuda(job, model, layout, inputs, outputs)
+    return _on_cuda(job, models, layout, inputs, outputs)
 
 
-def _run_batches(pipe: Connection, run: Callable[[int], Reply]) -> None:
+def _run_batches(pipe: Connection, run: Run) -> None:
     """Answer the owner until it hangs up. Garbage is collected between batches only."""
     gc.collect()
     gc.freeze()
@@ -132,22 +145,21 @@ def _run_batches(pipe: Connection, run: Callable[[int], Reply]) -> None:
         if worked and not select.select([pipe], [], [], _IDLE_S)[0]:
             gc.collect()
             worked = False
-        requests = int.from_bytes(pipe.recv_bytes(), "little")
-        pipe.send_bytes(run(requests).pack())
+        requests, level = _ORDER.unpack(pipe.recv_bytes())
+        pipe.send_bytes(run(requests, level).pack())
         worked = True
 
 
-def _on_cpu(
-    model: StageModel, layout: Layout, inputs: Tensors, outputs: Tensors
-) -> Callable[[int], Reply]:
+def _on_cpu(models: Sequence[StageModel], layout: Layout, inputs: Tensors, outputs: Tensors) -> Run:
     import torch
 
-    def run(requests: int) -> Reply:
+    def run(requests: int, level: int) -> Reply:
         started_ns = time.monotonic_ns()
         error = ""
         try:
             with torch.inference_mode():
-                result = model({name: tensor[:requests] for name, tensor in inputs.items()})
+                batch = {name: tensor[:requests] for name, tensor in inputs.items()}
+                result = models[level](batch)
                 for name, tensor in _checked(result, layout.outputs, requests).items():
                     outputs[name][:requests].copy_(tensor)
         except Exception as raised:
@@ -159,8 +171,8 @@ def _on_cpu(
 
 
 def _on_cuda(
-    job: Job, model: StageModel, layout: Layout, inputs: Tensors, outputs: Tensors
-) -> Callable[[int], Reply]:
+    job: Job, models: Sequence[StageModel], layout: Layout, inputs: Tensors, outputs: Tensors
+) -> Run:
     """Copies and kernels go to a stream of the replica's own; the host waits for its last event."""
     import torch
 
@@ -169,7 +181,7 @@ def _on_cuda(
     begin = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
-    def run(requests: int) -> Reply:
+    def run(requests: int, level: int) -> Reply:
         started_ns = time.monotonic_ns()
         error = ""
         compute_ns = 0
@@ -180,7 +192,7 @@ def _on_cuda(
                     for name, tensor in inputs.items()
                 }
                 begin.record(stream)
-                result = model(batch)
+                result = models[level](batch)
                 end.record(stream)
                 for name, tensor in _checked(result, layout.outputs, requests).items():
                     outputs[name][:requests].copy_(tensor, non_blocking=True)

@@ -107,3 +107,30 @@ class _SlowAtFirst(_Linear):
                 os.close(os.open(f"{self.source.folder}/{first}", os.O_CREAT | os.O_EXCL))
                 time.sleep(self.source.slow_s)
         return super().__call__(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(ModelSource):
+    """``gives``: ``factor`` times the sum of the list that it is shown."""
+
+    kind: ClassVar[str] = "test-seen"
+
+    factor: float = 1.0
+    gives: str = "y"
+    width: int = -1
+
+    def load(self, device: str, keep: int | None) -> StageModel:
+        return _Seen(self)
+
+    def sample_inputs(self, rng: Generator, count: int) -> Mapping[str, NDArray[Any]]:
+        return {"x": rng.random((count, WIDTH), np.float32)}
+
+
+class _Seen:
+    def __init__(self, source: Seen) -> None:
+        self.source = source
+        self.inputs: Mapping[str, TensorSpec] = {"x": TensorSpec((source.width,), "float32")}
+        self.outputs: Mapping[str, TensorSpec] = {source.gives: TensorSpec((), "float32")}
+
+    def __call__(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        return {self.source.gives: self.source.factor * batch["x"].sum(dim=1)}

@@ -98,7 +98,7 @@ class PlayedReplicas:
         assert key not in self._down
         self._down.add(key)
 
-    def start(self, stage: int, replica: int, requests: int) -> None:
+    def start(self, stage: int, replica: int, requests: int, level: int) -> None:
         key = stage, replica
         assert key not in self._busy
         assert key not in self._down
