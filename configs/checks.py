@@ -11,6 +11,7 @@ from configs.knob_paths import NoKnobError, OtherKindError
 from configs.levels import level_problems
 from configs.model import Config, StageConfig
 from configs.tuning import below_another, range_of
+from configs.widths import comes_in, width_problems
 from policies.contract import Policy
 from policies.giving_up import JoinWaitsError, branch_end
 from policies.pipeline import CycleError, Discipline, topological
@@ -56,6 +57,7 @@ def problems(config: Config) -> Iterator[Found]:
         yield from _hedge(config, stage)
         yield from _autoscale(stage)
         yield from _levels(config, stage)
+        yield from width_problems(config, stage)
     yield from _workload(config)
     for path, tune in config.tune.items():
         try:
@@ -202,13 +204,11 @@ def _autoscale(stage: StageConfig) -> Iterator[Found]:
 
 def _levels(config: Config, stage: StageConfig) -> Iterator[Found]:
     """Levels and what chooses among them, and candidates that are enough and there."""
-    before = config.parents().get(stage.name, ())
-    known = {each.name: each.keep for each in config.stages}
-    comes_in = known.get(before[0]) if len(before) == 1 else None
+    known = comes_in(config, stage.name)
     where = f"stages.{stage.name}"
     skips = any(level.skip for level in stage.levels)
     because = _needed_because(config, stage) if skips else None
-    yield from level_problems(where, stage.levels, stage.degrade, stage.keep, comes_in, because)
+    yield from level_problems(where, stage.levels, stage.degrade, stage.keep, known, because)
 
 
 def _needed_because(config: Config, stage: StageConfig) -> str | None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.atomic import write_text
+from configs.measured_width import MeasuredWidth
 
 FORMAT = "delayline-profile/1"
 
@@ -69,6 +70,8 @@ class ServiceProfile:
     """Identifies the models that ran (say, a digest of their weights)."""
     stages: Mapping[str, Sequence[ProfileRun]]
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    widths: Mapping[str, MeasuredWidth] = field(default_factory=dict)
+    """Of the stages that candidates come into; a profile of before this was measured has none."""
 
     def runs(self, stage: str, file: Path | str) -> Sequence[ProfileRun]:
         """The runs of one stage. ``file`` is named in the ProfileError for a stage that is not there."""
@@ -101,6 +104,7 @@ def save_profile(path: Path | str, profile: ServiceProfile) -> None:
                     for run in runs
                 ]
             }
+            | _width_entry(profile.widths.get(name))
             for name, runs in profile.stages.items()
         },
     }
@@ -136,7 +140,27 @@ def load_profile(path: Path | str) -> ServiceProfile:
         fingerprint=_entry(document, "fingerprint", str, path, ""),
         created=_entry(document, "created", str, path, ""),
         stages={name: _stage(stage, path, f"stages.{name}") for name, stage in stages.items()},
+        widths={
+            name: _width(stage["width"], path, f"stages.{name}.width")
+            for name, stage in stages.items()
+            if "width" in stage
+        },
     )
+
+
+def _width_entry(width: MeasuredWidth | None) -> dict[str, Any]:
+    if width is None:
+        return {}
+    return {"width": {"candidates": width.candidates, "share": width.share}}
+
+
+def _width(document: Any, path: Path | str, at: str) -> MeasuredWidth:
+    candidates = _entry(document, "candidates", int, path, at)
+    share = _entry(document, "share", (int, float, type(None)), path, at)
+    try:
+        return MeasuredWidth(candidates, None if share is None else float(share))
+    except ValueError as error:
+        raise ProfileError(f"profile {path}: {at}: {error}; profile again") from error
 
 
 def _entry(mapping: Any, key: str, kind: type | tuple[type, ...], path: Path | str, at: str) -> Any:

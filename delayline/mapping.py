@@ -36,6 +36,7 @@ from sim.regimes.evaluate import Evaluator, Reached
 from sim.regimes.families import Family, Spot
 from sim.regimes.score import Score, Scored, scored
 from sim.regimes.verdict import gain, judged
+from sim.service.of_stage import model_of_stage
 
 REQUESTS, QUICK_REQUESTS = 20_000, 5_000
 REPLICATIONS, QUICK_REPLICATIONS = 8, 4
@@ -242,7 +243,7 @@ def _least_ns(config: Config, mean_items: float) -> float:
     parents = config.parents()
     over_ns: dict[str, float] = {}
     for name in topological(parents):
-        model = config.stage(name).service_here().for_stage(name)
+        model = model_of_stage(config, config.stage(name))
         begun_ns = max((over_ns[parent] for parent in parents[name]), default=0.0)
         over_ns[name] = begun_ns + model.expected_ns(1, round(mean_items))
     return max(over_ns.values())

@@ -9,6 +9,7 @@ from configs.model import Config
 from policies.runlog import RunLog
 from sim.arrivals.closed import Closed
 from sim.capacity import capacity_hz
+from sim.service.of_stage import model_of_stage
 
 if TYPE_CHECKING:
     from sim.optimum.one_stage import OneStage
@@ -83,6 +84,4 @@ def real_notes(config: Config, log: RunLog, *, profiled: bool) -> Iterator[str]:
 
 def _takes_no_time(config: Config, name: str) -> bool:
     stage = config.stage(name)
-    return bool(
-        stage.service_here().for_stage(name).expected_ns(stage.max_batch, stage.max_batch) == 0
-    )
+    return model_of_stage(config, stage).expected_ns(stage.max_batch, stage.max_batch) == 0

@@ -242,7 +242,7 @@ def tried(worth: Worth | None, config: Config, log: RunLog) -> Tried:
 def configured_memory(config: Config) -> Memory | None:
     """What the configuration says that replicas take; None where a stage that computes says nothing."""
     known = [(stage.memory_bytes, stage.replicas) for stage in config.stages if stage.memory_bytes]
-    silent = [stage for stage in config.stages if not stage.memory_bytes and works(stage)]
+    silent = [stage for stage in config.stages if not stage.memory_bytes and works(config, stage)]
     if silent or not known:
         return None
     return Memory(max(each for each, _ in known), sum(each * count for each, count in known))

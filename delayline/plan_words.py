@@ -19,7 +19,7 @@ def setting_of(given: Config, made: Config) -> str:
 
 
 def _told(given: Config, made: Config) -> Iterator[str]:
-    stages = [stage for stage in made.stages if works(stage)]
+    stages = [stage for stage in made.stages if works(made, stage)]
     kinds = list(dict.fromkeys(stage.policy.kind for stage in made.stages))
     holds = [_hold(stage) for stage in stages]
     if set(kinds) <= {Immediate.kind, Fixed.kind}:
@@ -40,9 +40,9 @@ def _told(given: Config, made: Config) -> Iterator[str]:
         yield f"{len(made.stages)} stages for {len(given.stages)}"
 
 
-def works(stage: StageConfig) -> bool:
+def works(config: Config, stage: StageConfig) -> bool:
     """Whether a stage does anything: one that only joins takes no time."""
-    model: ServiceModel = model_of_stage(stage)
+    model: ServiceModel = model_of_stage(config, stage)
     return model.expected_ns(1, 1) > 0
 
 

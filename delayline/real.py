@@ -14,6 +14,7 @@ from configs.pipeline import pipeline_of
 from delayline.console import progress
 from policies.pipeline import Pipeline
 from policies.runlog import RunLog
+from sim.service.of_stage import model_of_stage
 from sim.service.profile import Profile
 from sim.simulate import AnyWorkload, pipeline_for
 
@@ -79,4 +80,4 @@ def check_profiles(config: Config) -> None:
     for stage in config.stages:
         model = stage.service_here()
         if isinstance(model, Profile) and model.path.exists():
-            model.for_stage(stage.name).expected_ns(1, 1)
+            model_of_stage(config, stage).expected_ns(1, 1)

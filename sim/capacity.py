@@ -20,7 +20,7 @@ def capacity_hz(config: Config, mean_items: float = 1.0) -> float:
     bound_s: list[float] = []
     device_s: dict[str, float] = dict.fromkeys(config.devices, 0.0)
     for stage in config.stages:
-        model = model_of_stage(stage)
+        model = model_of_stage(config, stage)
         least_s = least_s_per_request(model, stage.max_batch, stage.max_items, mean_items)
         bound_s.append(least_s / stage.most_replicas)
         names = stage.device * stage.most_replicas if len(stage.device) == 1 else stage.device

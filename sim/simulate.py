@@ -75,7 +75,7 @@ def _times(config: Config, pipeline: Pipeline, replication: int) -> list[ModelTi
 
 def model_of(config: Config, stage: str) -> ServiceModel:
     """A stage's service model on its device."""
-    return model_of_stage(config.stage(stage))
+    return model_of_stage(config, config.stage(stage))
 
 
 def pipeline_for(config: Config, workload: AnyWorkload) -> Pipeline:

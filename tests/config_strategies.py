@@ -34,6 +34,7 @@ from policies.coalesce import Coalesce
 from policies.knobs import Bounds, bounds_of
 from policies.locality import Locality
 from policies.pipeline import Discipline
+from sim.service.deterministic import Deterministic
 from sim.service.published import PublishedTimes
 
 FOLDER = Path("/conf/of/tests")
@@ -262,5 +263,10 @@ def _mended(config: Config) -> Config:
             for where in broken
         ):
             stage = dataclasses.replace(stage, levels=(), degrade=None)
+        if f"stages.{stage.name}.keep" in broken:
+            stage = dataclasses.replace(stage, keep=None)
+        if any(where.startswith(f"stages.{stage.name}.service") for where in broken):
+            stage = dataclasses.replace(stage, service=Deterministic(1000), service_on={})
         stages.append(stage)
-    return dataclasses.replace(config, stages=tuple(stages))
+    mended = dataclasses.replace(config, stages=tuple(stages))
+    return mended if mended == config else _mended(mended)  # what is mended may break another

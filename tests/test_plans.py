@@ -122,7 +122,7 @@ def test_a_wider_measured_model_takes_the_time_of_the_nearest_size() -> None:
     points = {1: {"mean": "1ms", "p99": "2ms"}, 64: {"mean": "9ms", "p99": "12ms"}}
     service = yaml.safe_dump({"kind": "published", "points": points}, default_flow_style=True)
     config = config_of(CHAIN, f"stages.rank.service={service.strip()}")
-    model = model_of_stage(config.stage("rank"))
+    model = model_of_stage(config, config.stage("rank"))
     wide = widened(model, 3.4)
     for requests, size in ((1, 3), (2, 7), (5, 17), (0, 0)):
         assert wide.time_ns(0.3, requests, requests) == model.time_ns(0.3, size, size)

@@ -118,7 +118,7 @@ def one_stage(config: Config, workload: Workload | ClosedWorkload) -> OneStage:
             " more than its size, and the optimum knows nothing else; leave that out"
         )
     items = _items(config, workload.items)
-    if not stage.service_here().for_stage(stage.name).expected_ns(1, items) > 0:
+    if not model_of(config, stage.name).expected_ns(1, items) > 0:
         raise NoOptimumError(
             f"{config.name} has batches that take no time, so that nothing is gained by waiting;"
             f" give stages.{stage.name}.service"

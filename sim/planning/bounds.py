@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from configs.model import StageConfig
+from configs.model import Config, StageConfig
 from policies.pipeline import topological
 from sim.capacity import least_s_per_request
 from sim.planning.problem import NO_DEVICE, Allocation, Choice, Planned, Pool
@@ -17,9 +17,9 @@ _GENEROUS = (3, 6)
 """Replicas at which more would change nothing: so many times the least, plus so many."""
 
 
-def model_on(stage: StageConfig, device: str) -> ServiceModel:
+def model_on(config: Config, stage: StageConfig, device: str) -> ServiceModel:
     """A stage's service model on a device."""
-    return model_of_stage(stage, device)
+    return model_of_stage(config, stage, device)
 
 
 def work(planned: Planned, pool: Pool, device: str) -> float:
@@ -30,7 +30,7 @@ def work(planned: Planned, pool: Pool, device: str) -> float:
     found_s = 0.0
     for name in pool.stages:
         stage = planned.config.stage(name)
-        model = model_on(stage, device)
+        model = model_on(planned.config, stage, device)
         found_s += least_s_per_request(model, stage.max_batch, stage.max_items, planned.mean_items)
     return planned.rate_hz * found_s
 
@@ -48,7 +48,7 @@ def generous_count(least: int) -> int:
 
 def alone_ms(planned: Planned, stage: str, device: str) -> float:
     """Mean service time of a request of mean size on its own."""
-    model = model_on(planned.config.stage(stage), device)
+    model = model_on(planned.config, planned.config.stage(stage), device)
     return model.expected_ns(1, round(planned.mean_items)) / NS_PER_MS
 
 

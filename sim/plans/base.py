@@ -94,7 +94,7 @@ def cost_ns(config: Config, stage: StageConfig) -> float:
     items = config.workload.items
     mean_items = 1.0 if items is None else items.mean_items()
     full = stage.max_batch
-    model: ServiceModel = model_of_stage(stage)
+    model: ServiceModel = model_of_stage(config, stage)
     return model.expected_ns(full, round(full * mean_items)) / full
 
 

@@ -45,7 +45,7 @@ class InParallel:
                 cut,
                 name=name,
                 after=parents[cut.name],
-                service=widened(model_of_stage(cut), 1 / PARTS),
+                service=widened(model_of_stage(config, cut), 1 / PARTS),
                 service_on={},
                 pad_to=(),
                 memory_bytes=cut.memory_bytes and -(-cut.memory_bytes // PARTS),
@@ -54,7 +54,11 @@ class InParallel:
             for name in names
         ]
         join = StageConfig(
-            name=cut.name, after=tuple(names), service=Deterministic(mean_ns=0), policy=Immediate()
+            name=cut.name,
+            after=tuple(names),
+            keep=cut.keep,
+            service=Deterministic(mean_ns=0),
+            policy=Immediate(),
         )
         stages = []
         for stage in config.stages:

@@ -8,11 +8,12 @@ from configs.model import Config
 from policies.immediate import Immediate
 from policies.pipeline import topological
 from sim.plans.base import NotApplicableError, Spot, with_policy, with_stages
+from sim.service.of_stage import unpadded
 
 
 @dataclass(frozen=True, slots=True)
 class InSequence:
-    """All stages in one chain, in topological order; no hold."""
+    """All stages in one chain, in topological order, each with the candidates that it had; no hold."""
 
     name: str = "sequence"
     doc: str = "parallel branches one after another"
@@ -32,7 +33,13 @@ class InSequence:
         ):
             raise NotApplicableError("the stages are a chain already; see parallel")
         stages = [
-            replace(config.stage(name), after=tuple(order[at - 1 : at] if at else ()), merge=None)
+            replace(
+                config.stage(name),
+                after=tuple(order[at - 1 : at] if at else ()),
+                merge=None,
+                service=unpadded(config, config.stage(name)),
+                service_on={},
+            )
             for at, name in enumerate(order)
         ]
         return with_policy(with_stages(config, stages), Immediate())

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from configs.model import Config, StageConfig
+from configs.widths import comes_in
 from policies.immediate import Immediate
 from sim.plans.base import NotApplicableError, Spot, cost_ns, with_policy, with_stages
-from sim.service.of_stage import model_of_stage
-from sim.service.widened import widened
+from sim.service.of_stage import model_at_width
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class Monolith:
     between are gone. Of a real ranker, which takes what the stages before pass on, one way of recall and
     what follows it stay, and nothing is narrowed down on it.
 
-    Its batches are predicted to take the time of as many more requests as it has more candidates to score,
-    and its memory to be what it was.
+    Its batches are predicted to take the time that the service model says of so many candidates, or, where
+    it says nothing of them, that of as many more requests; and its memory to be what it was.
     """
 
     name: str = "monolith"
@@ -35,7 +35,7 @@ class Monolith:
         ranker = ranker_of(config)
         before = _before(ranker.name, parents)
         roots = [name for name in before if not parents[name]]
-        scored = _passed_on(config, parents[ranker.name])
+        scored = comes_in(config, ranker.name) or 0
         every = spot.candidates or _passed_on(config, roots)
         if every <= scored:
             raise NotApplicableError(
@@ -52,7 +52,7 @@ class Monolith:
         ends = [stage.name for stage in kept if not real or stage.name in parents[ranker.name]]
         merges = [config.stage(name).merge for name in (*before, ranker.name)]
         whole = replace(
-            _wider(ranker, every / scored),
+            _wider(config, ranker, every),
             after=tuple(ends),
             merge=next((merge for merge in merges if merge), None) if len(ends) > 1 else None,
         )
@@ -72,16 +72,15 @@ def _unnarrowed(config: Config, root: str, ranker: str, every: int) -> list[Stag
     for name in way:
         stage = config.stage(name)
         ours = tuple(parent for parent in parents[name] if parent in way)
-        factor = every / _passed_on(config, parents[name]) if ours else 1.0
-        wide = _wider(stage, factor) if factor != 1 else stage
+        wide = _wider(config, stage, every) if ours else stage
         merge = stage.merge if len(ours) > 1 else None
         found.append(replace(wide, keep=every, after=ours, merge=merge))
     return found
 
 
-def _wider(stage: StageConfig, factor: float) -> StageConfig:
-    """A stage that looks at so many times the candidates."""
-    service = widened(model_of_stage(stage), factor)
+def _wider(config: Config, stage: StageConfig, candidates: int) -> StageConfig:
+    """A stage that looks at so many candidates."""
+    service = model_at_width(config, stage, candidates)
     return replace(stage, service=service, service_on={}, pad_to=())
 
 
@@ -92,12 +91,7 @@ def _passed_on(config: Config, names: Iterable[str]) -> int:
 
 def ranker_of(config: Config) -> StageConfig:
     """The stage that ranks. Raises NotApplicableError."""
-    parents = config.parents()
-    narrowed = [
-        stage
-        for stage in config.stages
-        if any(config.stage(name).keep for name in parents[stage.name])
-    ]
+    narrowed = [stage for stage in config.stages if comes_in(config, stage.name) is not None]
     if not narrowed:
         raise NotApplicableError(
             "no stage says how many candidates it passes on; give the stages before the ranker a `keep`"

@@ -17,6 +17,7 @@ from policies.contract import Policy
 from policies.fixed import Fixed
 from policies.immediate import Immediate
 from sim.planning.problem import Setting, Settings
+from sim.service.of_stage import model_of_stage
 
 _LOADS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
 """Loads of a stage for which the smallest cap is tried."""
@@ -269,7 +270,7 @@ def _bearing(spot: Spot, load: float) -> list[int]:
     config = spot.config
     found = []
     for stage in config.stages:
-        model = stage.service_here().for_stage(stage.name)
+        model = model_of_stage(config, stage)
         servers = float(stage.replicas)
         if stage.device and not config.devices[stage.device[0]].each:
             name = stage.device[0]

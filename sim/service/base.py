@@ -73,6 +73,20 @@ class ServiceModel(ABC):
         """The model as the stage of that name uses it."""
         return self
 
+    @property
+    def counts(self) -> str:
+        """The knob that says what each candidate takes that comes in with a request; empty for none."""
+        return ""
+
+    @property
+    def follows_candidates(self) -> bool:
+        """Whether times hang on how many candidates come in."""
+        return bool(self.counts)
+
+    def with_candidates(self, candidates: int) -> ServiceModel:  # noqa: ARG002
+        """The model where so many candidates come in with each request."""
+        return self
+
 
 class ScaledModel(ServiceModel):
     """A model whose noise multiplies the mean, which may grow with the requests in any way and with the

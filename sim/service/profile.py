@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 
 from numpy.random import Generator
 
+from configs.measured_width import MeasuredWidth
 from configs.profile import ProfileError, load_profile
 from policies.knobs import knob
 from sim.service.base import Float64, ServiceModel
@@ -36,6 +37,22 @@ class Profile(ServiceModel):
     def for_stage(self, stage: str) -> Self:
         """With ``stage`` filled in where it was left out."""
         return self if self.stage is not None else dataclasses.replace(self, stage=stage)
+
+    @property
+    def width(self) -> MeasuredWidth | None:
+        """At how many candidates it was measured, and what of its time grows with them; None where it was
+        not told, or is yet to be taken.
+        """
+        return _measure(*self._place)[1] if self.path.exists() else None
+
+    @property
+    def follows_candidates(self) -> bool:
+        """Where it was measured at two widths."""
+        return self.width is not None and self.width.share is not None
+
+    def with_candidates(self, candidates: int) -> ServiceModel:
+        """The times that were measured, by the factor of :class:`MeasuredWidth`."""
+        return ProfileAtWidth(self.path, self.stage, self.block, candidates)
 
     def expected_ns(self, requests: int, items: int) -> float:
         """Mean of the measured times at this size."""
@@ -64,18 +81,45 @@ class Profile(ServiceModel):
 
     @property
     def _measured(self) -> Measured:
+        return _measure(*self._place)[0]
+
+    @property
+    def _place(self) -> tuple[Path, int, str, int]:
         if self.stage is None:
             raise ProfileError(f"profile {self.path}: say which `stage` of it to use")
         stamp = self.path.stat().st_mtime_ns if self.path.exists() else 0
-        return _measure(self.path, stamp, self.stage, self.block)
+        return self.path, stamp, self.stage, self.block
+
+
+@dataclass(frozen=True)
+class ProfileAtWidth(Profile):
+    """A profile where so many candidates come in with each request."""
+
+    candidates: int = 1
+
+    @property
+    def _measured(self) -> Measured:
+        return _at_width(*self._place, self.candidates)
 
 
 @lru_cache(maxsize=256)
-def _measure(path: Path, stamp: int, stage: str, block: int) -> Measured:  # noqa: ARG001
+def _at_width(path: Path, stamp: int, stage: str, block: int, candidates: int) -> Measured:
+    measured, width = _measure(path, stamp, stage, block)
+    return measured if width is None else measured.times(width.factor(candidates))
+
+
+@lru_cache(maxsize=256)
+def _measure(
+    path: Path,
+    stamp: int,  # noqa: ARG001
+    stage: str,
+    block: int,
+) -> tuple[Measured, MeasuredWidth | None]:
     """Kept, since a search asks for the same profile in every trial; read anew where it has changed."""
-    runs = load_profile(path).runs(stage, path)
+    profile = load_profile(path)
+    runs = profile.runs(stage, path)
     try:
         batches = [Batches(run.requests, run.items, run.service_ns, run.rested_ns) for run in runs]
-        return measure(batches, block)
+        return measure(batches, block), profile.widths.get(stage)
     except ValueError as error:
         raise ProfileError(f"profile {path}, stage {stage}: {error}") from error

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from numpy.random import Generator
 
+from configs.measured_width import MeasuredWidth
 from policies.knobs import knob
 from sim.service.base import LONGEST_NS, Float64, ScaledModel, lognormal_noise
 
@@ -24,8 +25,22 @@ class Table(ScaledModel):
 
     points_ns: Mapping[int, int] = knob("requests in a batch to its time", ge=0, le=LONGEST_NS)
     cv: float = knob("coefficient of variation, lognormal", default=0.0, ge=0, le=100)
+    candidates: int | None = knob(
+        "candidates that came in with each request when it was measured", default=None, ge=1
+    )
+    share: float = knob(
+        "part of the time that grows in proportion to the candidates that come in",
+        default=0.0,
+        ge=0,
+        le=1,
+    )
 
     def __post_init__(self) -> None:
+        if self.share and self.candidates is None:
+            raise ValueError(
+                f"has a share of {self.share:g} that grows with the candidates, and not how many there were"
+                " when it was measured; give `candidates`"
+            )
         if not self.points_ns:
             raise ValueError("`points` needs one batch size or more, as in {1: 1ms, 8: 2.1ms}")
         least = min(self.points_ns)
@@ -41,6 +56,19 @@ class Table(ScaledModel):
         return times[at] + slopes[at] * (requests - sizes[at])
 
     @property
+    def counts(self) -> str:
+        """``share``, where it is given."""
+        return "share" if self.share else ""
+
+    def with_candidates(self, candidates: int) -> Self:
+        """All points by the factor of :class:`MeasuredWidth`, to the nearest nanosecond."""
+        if self.candidates is None or not self.share:
+            return self
+        factor = MeasuredWidth(self.candidates, self.share).factor(candidates)
+        points_ns = {size: round(time_ns * factor) for size, time_ns in self.points_ns.items()}
+        return replace(self, points_ns=points_ns, candidates=None, share=0.0)
+
+    @property
     def noisy(self) -> bool:
         """Not where it does not vary."""
         return self.cv > 0
@@ -50,7 +78,7 @@ class Table(ScaledModel):
         return lognormal_noise(rng, count, self.cv)
 
     def __hash__(self) -> int:
-        return hash((tuple(sorted(self.points_ns.items())), self.cv))
+        return hash((tuple(sorted(self.points_ns.items())), self.cv, self.candidates, self.share))
 
     @cached_property
     def _segments(self) -> tuple[list[int], list[float], list[float]]:
