@@ -1,0 +1,300 @@
+"""Candidates: how many come into a stage, what they take, and how a measured time follows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sim.kinds  # noqa: F401  (registers the kinds)
+from configs.errors import ConfigError
+from configs.load import parse_config
+from configs.measured_width import MeasuredWidth, share_of
+from configs.model import Config
+from configs.profile import ProfileError, ProfileRun, ServiceProfile, load_profile, save_profile
+from configs.widths import comes_in
+from configs.yaml_text import parse_yaml
+from policies.runlog import RunLog
+from sim.engines import Engine
+from sim.plans.base import Spot
+from sim.plans.in_parallel import InParallel
+from sim.plans.in_sequence import InSequence
+from sim.plans.monolith import Monolith
+from sim.plans.trials import Trials
+from sim.service.affine import Affine
+from sim.service.base import ServiceModel
+from sim.service.of_stage import model_at_width, model_of_stage
+from sim.service.profile import Profile
+from sim.service.table import Table
+from sim.simulate import simulate
+
+US, MS = 1_000, 1_000_000
+CHAIN = """
+name: chain
+seed: 3
+workload: {arrivals: 800/s, requests: 2000}
+objective: {latency: 60ms}
+stages:
+  - {name: recall, max_batch: 16, keep: 200,
+     service: {kind: affine, base: 1ms, per_request: 100us}}
+  - {name: fetch, max_batch: 16, service: 200us}
+  - {name: rank, replicas: 2, max_batch: 16, keep: 50,
+     service: {kind: affine, base: 2ms, per_request: 40us, per_candidate: 2us, cv: 0.2}}
+  - {name: rerank, max_batch: 16, keep: 10,
+     service: {kind: table, points: {1: 500us, 16: 2ms}, candidates: 100, share: 0.5}}
+"""
+FORK = """
+name: fork
+seed: 4
+workload: {arrivals: 300/s, requests: 500}
+objective: {latency: 60ms}
+stages:
+  - {name: towers, after: [], keep: 100, service: 1ms}
+  - {name: items, after: [], keep: 50, service: 1ms}
+  - {name: rank, after: [towers, items], keep: 20,
+     service: {kind: affine, base: 1ms, per_candidate: 1us}}
+"""
+
+
+def config_of(text: str, *overrides: str) -> Config:
+    return parse_config(parse_yaml(text, "f.yaml"), file="/f.yaml", overrides=overrides)
+
+
+def refused(text: str, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        config_of(text, *overrides)
+    return str(error.value)
+
+
+def model(config: Config, stage: str) -> ServiceModel:
+    return model_of_stage(config, config.stage(stage))
+
+
+def ended(log: RunLog) -> list[int]:
+    found: list[int] = log.requests.ended_ns.tolist()
+    return found
+
+
+# How many come in
+
+
+def test_what_comes_in_is_what_the_stages_before_pass_on() -> None:
+    chain = config_of(CHAIN)
+    come = [comes_in(chain, stage.name) for stage in chain.stages]
+    assert come == [None, 200, 200, 50]  # fetch keeps nothing back
+    assert comes_in(config_of(FORK), "rank") == 150
+    assert comes_in(config_of(CHAIN, "stages.recall.keep=null", *SILENT), "rank") is None
+    half = config_of(FORK, "stages.items.keep=null", "stages.rank.service=1ms")
+    assert comes_in(half, "rank") is None  # of one branch nobody says it
+
+
+SILENT = ("stages.rank.service=1ms",)
+
+
+def test_no_stage_passes_on_more_than_it_was_given() -> None:
+    assert (
+        "stages.rank.keep: is 300, more than the 200 candidates that come in; keep 200"
+        in refused(CHAIN, "stages.rank.keep=300")
+    )
+    assert "stages.rank.keep: is 151, more than the 150" in refused(FORK, "stages.rank.keep=151")
+    assert config_of(FORK, "stages.rank.keep=150").stage("rank").keep == 150
+
+
+def test_a_time_by_candidates_needs_to_know_how_many_there_are() -> None:
+    says = "nothing says how many candidates come in; give the stages before a `keep`"
+    told = refused(CHAIN, "stages.recall.keep=null")
+    assert f"stages.rank.service.per_candidate: is given, and {says}" in told
+    first = "stages.recall.service={kind: table, points: {1: 1ms}, candidates: 9, share: 0.1}"
+    assert f"stages.recall.service.share: is given, and {says}" in refused(CHAIN, first)
+    lacks = "stages.rerank.service={kind: table, points: {1: 1ms}, share: 0.1}"
+    assert "has a share of 0.1 that grows with the candidates, and not how many" in refused(
+        CHAIN, lacks
+    )
+    with pytest.raises(ValueError, match="not how many candidates come in"):
+        Affine(per_candidate_ns=2).expected_ns(1, 1)
+
+
+# What they take
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**6), st.integers(0, 10**4), st.integers(1, 10**4))
+def test_affine_by_candidates_is_affine_by_requests_of_so_many(
+    base: int, each: int, per_candidate: int, candidates: int
+) -> None:
+    given_ns = Affine(base, each, 3, cv=0.1, per_candidate_ns=per_candidate)
+    assert given_ns.with_candidates(candidates) == Affine(
+        base, each + candidates * per_candidate, 3, cv=0.1
+    )
+
+
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+def test_a_simulation_by_candidates_is_the_one_by_requests_bit_for_bit(engine: Engine) -> None:
+    plain = (
+        "stages.rank.service={kind: affine, base: 2ms, per_request: 440us, cv: 0.2}",
+        "stages.rerank.service={kind: table, points: {1: 375us, 16: 1500us}}",
+    )
+    by_candidates = simulate(config_of(CHAIN), engine=engine)
+    assert ended(by_candidates) == ended(simulate(config_of(CHAIN, *plain), engine=engine))
+
+
+@pytest.mark.parametrize("path", ["stages.recall.keep", "stages.rank.keep"], ids=["recall", "rank"])
+def test_both_drivers_agree_at_every_width(path: str) -> None:
+    for keep in (10, 33, 50):
+        config = config_of(CHAIN, f"{path}={keep}", "stages.rank.keep=10", f"{path}={keep}")
+        assert ended(simulate(config, engine="simpy")) == ended(simulate(config, engine="compiled"))
+
+
+def test_a_stage_costs_less_where_the_one_before_keeps_less() -> None:
+    wide, narrow = config_of(CHAIN), config_of(CHAIN, "stages.recall.keep=50")
+    assert model(wide, "rank").expected_ns(4, 4) == 2 * MS + 4 * (40 + 400) * US
+    assert model(narrow, "rank").expected_ns(4, 4) == 2 * MS + 4 * (40 + 100) * US
+    assert model(wide, "recall") == model(narrow, "recall")  # nothing comes in there
+
+
+# Measured times
+
+
+def runs(*levels: float) -> list[ProfileRun]:
+    found = []
+    for level in levels:
+        requests = np.tile(np.arange(1, 9, dtype=np.int64), 40)
+        noise = np.random.default_rng(1).lognormal(0, 0.1, len(requests))
+        service_ns = np.rint(level * (MS + 100 * US * requests) * noise).astype(np.int64)
+        rested = -np.ones_like(requests)
+        found.append(ProfileRun(0.5, "fixed", requests, requests, service_ns, rested))
+    return found
+
+
+def saved(path: Path, width: MeasuredWidth | None) -> Path:
+    widths = {} if width is None else {"rank": width}
+    save_profile(path, ServiceProfile("f", "two cores", "a", {"rank": runs(1.0)}, widths=widths))
+    return path
+
+
+@settings(deadline=None)
+@given(st.floats(0, 1), st.integers(2, 500), st.integers(1, 1000), st.integers(1, 32))
+def test_a_profile_follows_the_law_of_its_share(
+    tmp_path_factory: pytest.TempPathFactory, share: float, measured: int, used: int, size: int
+) -> None:
+    width = MeasuredWidth(measured, share)
+    path = saved(tmp_path_factory.mktemp("p") / "p.json", width)
+    profile = Profile(path, "rank")
+    factor = 1 - share + share * used / measured
+    assert profile.width == width == load_profile(path).widths["rank"]
+    expected_ns = profile.expected_ns(size, size) * factor
+    assert profile.with_candidates(used).expected_ns(size, size) == pytest.approx(expected_ns)
+
+
+def test_at_the_width_that_was_measured_a_profile_is_itself(tmp_path: Path) -> None:
+    profile = Profile(saved(tmp_path / "p.json", MeasuredWidth(70, 0.3)), "rank")
+    same = profile.with_candidates(70)
+    for rank in (0.01, 0.4, 0.99):
+        assert same.time_ns(rank, 5, 5) == profile.time_ns(rank, 5, 5)
+
+
+def test_a_profile_of_no_known_share_stays_as_it_is(tmp_path: Path) -> None:
+    for number, width in enumerate((None, MeasuredWidth(200))):
+        profile = Profile(saved(tmp_path / f"{number}.json", width), "rank")
+        assert not profile.follows_candidates
+        assert profile.with_candidates(7).time_ns(0.5, 5, 5) == profile.time_ns(0.5, 5, 5)
+    later = Profile(tmp_path / "later.json", "rank")
+    assert later.width is None
+    assert not later.follows_candidates
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "says"),
+    [
+        ('"share":0.5', '"share":1.5', "stages.rank.width: share must be 0 to 1, not 1.5"),
+        ('"candidates":9', '"candidates":0', "candidates must be 1 or more, not 0"),
+        ('"candidates":9', '"candidates":"9"', "candidates is of the wrong type"),
+        ('"share":0.5', '"shares":0.5', "lacks stages.rank.width.share"),
+    ],
+)
+def test_a_damaged_width_is_named(tmp_path: Path, was: str, now: str, says: str) -> None:
+    path = saved(tmp_path / "p.json", MeasuredWidth(9, 0.5))
+    path.write_text(path.read_text().replace(was, now))
+    with pytest.raises(ProfileError, match=says):
+        load_profile(path)
+
+
+def test_both_drivers_agree_on_a_profile_at_another_width(tmp_path: Path) -> None:
+    path = saved(tmp_path / "p.json", MeasuredWidth(120, 0.7))
+    service = f"stages.rank.service={{kind: profile, path: {path}}}"
+    config = config_of(FORK, service)
+    assert ended(simulate(config, engine="simpy")) == ended(simulate(config, engine="compiled"))
+    at_120 = config_of(FORK, service, "stages.items.keep=20")
+    assert model(at_120, "rank").expected_ns(3, 3) == Profile(path, "rank").expected_ns(3, 3)
+
+
+@given(st.floats(0, 1), st.integers(2, 1000), st.data())
+def test_the_share_is_found_again(share: float, candidates: int, data: st.DataObject) -> None:
+    narrow = data.draw(st.integers(1, candidates - 1))
+    ratio = MeasuredWidth(candidates, share).factor(narrow)
+    assert share_of(ratio, candidates, narrow) == pytest.approx(share, abs=1e-9)
+
+
+def test_a_share_lies_between_none_and_all() -> None:
+    assert share_of(1.2, 100, 50) == 0
+    assert share_of(0.1, 100, 50) == 1
+
+
+MODELS = st.one_of(
+    st.builds(
+        Affine, st.integers(0, MS), st.integers(0, MS), per_candidate_ns=st.integers(0, 10 * US)
+    ),
+    st.builds(
+        lambda points, candidates, share: Table(points, 0.0, candidates, share),
+        st.dictionaries(st.integers(1, 32), st.integers(0, MS), min_size=1, max_size=4),
+        st.integers(1, 500),
+        st.floats(0, 1),
+    ),
+)
+
+
+@given(MODELS, st.integers(1, 1000), st.integers(1, 1000), st.integers(1, 40))
+def test_narrower_is_never_slower(service: ServiceModel, one: int, other: int, size: int) -> None:
+    narrow, wide = sorted((one, other))
+    times = [service.with_candidates(width).time_ns(1.0, size, size) for width in (narrow, wide)]
+    assert times[0] <= times[1]
+
+
+# Plans
+
+
+def spot(config: Config, candidates: int | None = None) -> Spot:
+    def unasked(_: Config, __: RunLog) -> None:
+        raise AssertionError
+
+    return Spot(config, 0.5, Trials(unasked, None), candidates)  # type: ignore[arg-type]
+
+
+def test_a_monolith_follows_the_law_of_its_ranker_where_it_has_one() -> None:
+    config = config_of(CHAIN, "stages.fetch.keep=80")
+    whole = Monolith().made(spot(config)).stage("rank")
+    assert whole.service.expected_ns(3, 3) == 2 * MS + 3 * (40 + 200 * 2) * US
+    every = Monolith().made(spot(config, candidates=1000)).stage("rank")
+    assert every.service.expected_ns(3, 3) == 2 * MS + 3 * (40 + 1000 * 2) * US
+    lawless = config_of(
+        CHAIN, "stages.fetch.keep=80", "stages.rank.service={kind: affine, per_request: 80us}"
+    )
+    rank = lawless.stage("rank")
+    assert model_at_width(lawless, rank, 80) == model_of_stage(lawless, rank)
+    assert model_at_width(lawless, rank, 200).expected_ns(3, 3) == 3 * 80 * US * 200 / 80
+
+
+def test_branches_in_sequence_take_what_they_took_side_by_side() -> None:
+    made = InSequence().made(spot(config_of(FORK)))
+    assert model(made, "rank").expected_ns(1, 1) == 1 * MS + 150 * US
+
+
+def test_halves_of_a_stage_have_half_its_candidates_work_and_pass_on_what_it_did() -> None:
+    made = InParallel().made(
+        spot(config_of(CHAIN, "stages.fetch.keep=80", "stages.rank.replicas=1"))
+    )
+    half = model(made, "rank_part1")
+    assert half.expected_ns(2, 2) == 2 * MS + 2 * (40 + 80 * 2) * US / 2
+    assert comes_in(made, "rerank") == 50
