@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from configs.levels import LevelConfig
@@ -290,6 +291,13 @@ class ValidateConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QualityConfig:
+    """What tells how good the lists are."""
+
+    path: Path = knob("table written by `delayline evaluate`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A whole configuration."""
 
@@ -308,6 +316,10 @@ class Config:
     stages: tuple[StageConfig, ...] = knob("the stages, in order")
     tune: Mapping[str, TuneRange] = _by_name("knobs to tune, by path")
     validate: ValidateConfig = knob("scenarios to validate", default=ValidateConfig())
+    quality: QualityConfig | None = knob(
+        "by what the quality of lists is predicted, and measured in a real run; absent is by nothing",
+        default=None,
+    )
     provenance: Mapping[str, Any] = _by_name(
         "where the values come from, as the command that found them writes it; nothing reads it"
     )
@@ -318,6 +330,10 @@ class Config:
         if all(stage.after is None for stage in self.stages):
             return {name: tuple(names[i - 1 : i]) for i, name in enumerate(names)}
         return {stage.name: stage.after or () for stage in self.stages}
+
+    def keeps(self) -> dict[str, int]:
+        """By stage, how many candidates it passes on; of those that say so."""
+        return {stage.name: stage.keep for stage in self.stages if stage.keep is not None}
 
     def stage(self, name: str) -> StageConfig:
         """The stage of that name. Raises KeyError."""

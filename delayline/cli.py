@@ -15,6 +15,7 @@ import typer
 
 from delayline.commands.compare import compare
 from delayline.commands.demo import demo
+from delayline.commands.evaluate import evaluate
 from delayline.commands.explain import explain
 from delayline.commands.export import export
 from delayline.commands.import_profile import import_profile
@@ -51,6 +52,7 @@ for _command in (
     plan,
     partition,
     train,
+    evaluate,
     profile,
     import_profile,
     run,

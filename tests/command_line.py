@@ -85,7 +85,7 @@ def agrees(name: str, text: str, folder: Path) -> None:
 
     ``GOLDEN=write`` in the environment writes what there is now, to be looked at in the diff.
     """
-    text = re.sub(r"(simulated|tuned|planned) in [0-9.]+ s", r"\1 in _ s", text)
+    text = re.sub(r"(simulated|tuned|planned|evaluated) in [0-9.]+ s", r"\1 in _ s", text)
     text = text.replace(str(folder), "FOLDER")
     path = GOLDEN / f"{name}.txt"
     if os.environ.get("GOLDEN") == "write":

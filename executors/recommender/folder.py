@@ -9,6 +9,7 @@ Reading the metadata needs no torch.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -78,6 +79,19 @@ def read_metadata(folder: Path) -> Metadata:
         raise WeightsError(
             f"{path}: {type(error).__name__} at {error}; the file is not as training wrote it, train again"
         ) from error
+
+
+def weights_digest(folder: Path) -> str:
+    """A SHA-256 of the weights and the users' tables. Raises WeightsError where they are missing."""
+    found = hashlib.sha256()
+    for name in (MODELS, TABLES):
+        try:
+            found.update((folder / name).read_bytes())
+        except OSError as error:
+            raise WeightsError(
+                f"{folder / name}: {error.strerror}; `delayline train` makes it"
+            ) from error
+    return found.hexdigest()
 
 
 def _count(name: str, value: Any) -> int:

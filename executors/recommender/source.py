@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from executors.recommender.folder import read_metadata
+from executors.recommender.folder import METADATA, read_metadata, weights_digest
 from executors.recommender.keep import STAGES, StageName, default_keep
 from executors.stage_model import ModelSource, StageModel
 from policies.knobs import knob
@@ -25,6 +25,10 @@ class RecommenderSource(ModelSource):
 
     path: Path = knob("weights folder, as `delayline train` writes it")
     stage: StageName = knob("which of its stages: recall, prerank, rank or rerank")
+    held_out: bool = knob(
+        "serve users as they were before their last interaction, by which lists are then judged",
+        default=False,
+    )
 
     def load(self, device: str, keep: int | None) -> StageModel:
         """Load the stage; ``keep`` of None is 200, 100, 50 and 10 for the stages in order.
@@ -36,15 +40,12 @@ class RecommenderSource(ModelSource):
         from executors.recommender.weights import load
 
         found = load(self.path)
+        users = found.users_before if self.held_out else found.users
         cascade = found.cascade
         for model in (cascade.recall, cascade.prerank, cascade.rank):
             model.to(device)
-        kept = (
-            default_keep(self.stage, found.users.unseen(cascade.sizes.items))
-            if keep is None
-            else keep
-        )
-        return build_stage(cascade, Users(found.users, device), self.stage, kept)
+        kept = default_keep(self.stage, users.unseen(cascade.sizes.items)) if keep is None else keep
+        return build_stage(cascade, Users(users, device), self.stage, kept)
 
     def sample_inputs(self, rng: Generator, count: int) -> Mapping[str, NDArray[Any]]:
         """Users drawn evenly; for a later stage served alone also candidates, as many as it gets by default.
@@ -63,3 +64,28 @@ class RecommenderSource(ModelSource):
         scores = np.broadcast_to(-np.arange(length, dtype=np.float32) / 128.0, (count, length))
         inputs = {"candidates": candidates, "scores": np.ascontiguousarray(scores)}
         return inputs if self.stage == "rerank" else {"user": users, **inputs}
+
+    def as_before(self) -> Self:
+        """Users as they were before their last interaction."""
+        return replace(self, held_out=True)
+
+    def held_out_items(self) -> NDArray[np.int64]:
+        """(users,): each user's last interaction."""
+        from executors.recommender.weights import load
+
+        return load(self.path).held_out
+
+    def is_here(self) -> bool:
+        """Whether there is a weights folder."""
+        return (self.path / METADATA).is_file()
+
+    def digest(self) -> str:
+        """Of the weights and the users."""
+        return weights_digest(self.path)
+
+    def most_candidates(self) -> int:
+        """The items that every user has left."""
+        from executors.recommender.weights import load
+
+        found = load(self.path)
+        return found.users_before.unseen(found.cascade.sizes.items)

@@ -30,7 +30,7 @@ from executors.recommender.folder import (
 )
 from executors.recommender.sizes import Sizes
 from executors.recommender.training import Trained
-from executors.recommender.users import PROFILE_STEP, Contexts, UserTable
+from executors.recommender.users import PROFILE_STEP, Contexts, UserTable, user_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,24 @@ class Recommender:
     """(items,): the data's own id of each item."""
     evaluation: Evaluation
     fingerprint: str
+
+    @property
+    def held_out(self) -> NDArray[np.int64]:
+        """(users,): each user's last interaction."""
+        return self.users.seen[self.users.seen_offsets[1:] - 1].astype(np.int64)
+
+    @property
+    def users_before(self) -> UserTable:
+        """The users as they were before it."""
+        users = self.users
+        known = Interactions(
+            offsets=users.seen_offsets,
+            items=users.seen.astype(np.int64),
+            attributes=self.cascade.recall.attributes[:-1].numpy(),
+            user_ids=self.user_ids,
+            item_ids=self.item_ids,
+        )
+        return user_table(known.without_last(1), self.cascade.sizes)
 
 
 def save(folder: Path, trained: Trained, interactions: Interactions, fingerprint: str) -> None:

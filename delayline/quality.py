@@ -1,0 +1,71 @@
+"""The quality table of a configuration, which is checked to be of its model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from configs.model import Config
+from configs.served import described, difference
+from policies.runlog import RunLog
+from reports.quality import Quality, predicted
+from reports.quality_table import QualityError, QualityTable, read_table
+
+
+@dataclass(frozen=True, slots=True)
+class QualityModel:
+    """What predicts the quality of runs. Picklable; the table is read once a process."""
+
+    path: Path
+
+    @property
+    def table(self) -> QualityTable:
+        """The table. Raises QualityError."""
+        return _read(self.path, self.path.stat().st_mtime_ns if self.path.exists() else 0)
+
+    def predicted(self, config: Config, log: RunLog, warmup_ns: int = 0) -> Quality | None:
+        """Of a run of ``config``; None where nothing was completed. Raises QualityError."""
+        try:
+            return predicted(self.table, config.keeps(), log, warmup_ns)
+        except QualityError as error:
+            raise QualityError(f"{self.path}: {error}") from None
+
+
+def quality_model(config: Config) -> QualityModel | None:
+    """The configuration's; None where it names no table. Raises QualityError for one that cannot be read
+    or is of another model; weights that are not on this machine are not compared.
+    """
+    if config.quality is None:
+        return None
+    found = QualityModel(config.quality.path)
+    table = found.table
+    if other := difference(described(config), [dict(stage) for stage in table.stages]):
+        raise QualityError(
+            f"{found.path}: the table is of another model: {other}; `delayline evaluate` makes one for"
+            " this configuration"
+        )
+    digest = digest_here(config)
+    if digest is not None and digest != table.digest:
+        raise QualityError(
+            f"{found.path}: the table is of other weights than those that are here; evaluate again, or"
+            " bring the weights that it was measured on"
+        )
+    return found
+
+
+def digest_here(config: Config) -> str | None:
+    """Of the weights of all stages; None where they are not here, or none of them tells."""
+    from executors.held_out import HoldsOut, digest_of
+
+    models = [stage.model for stage in config.stages]
+    known = [model for model in models if isinstance(model, HoldsOut)]
+    if len(known) < len(models) or not all(model.is_here() for model in known):
+        return None
+    return digest_of(config)
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, stamp: int) -> QualityTable:  # noqa: ARG001
+    """Kept, since a search asks for it in every trial; read anew where it has changed."""
+    return read_table(path)

@@ -1,0 +1,179 @@
+"""Quality of a run: predicted from how each request was served, or measured on the lists it got."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.degrade import FULL
+from policies.runlog import Int64, Outcome, RunLog, StageLog
+from reports.confidence import Estimate
+from reports.list_scores import SCORES, means, scores
+from reports.paths import joins, paths
+from reports.quality_table import QualityError, QualityTable, Row, Way, needed, way
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Requests that were served in one way."""
+
+    row: Row
+    share: float
+    """Of the requests that are judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What the lists of a run are worth, over the completed requests that arrived after the warm-up."""
+
+    scores: Mapping[str, Estimate]
+    """By name, one of ``list_scores.SCORES``. Predicted: means of the table's, and of the ends of their
+    intervals, which is as wide as the interval of a mean can be. Measured: with intervals by resampling
+    users.
+    """
+    parts: tuple[Part, ...] = ()
+    """Ways in which requests were served, most first; of a prediction."""
+    requests: int = 0
+    """How many were judged."""
+    unjudged: int = 0
+    """Of a measurement, how many were not: the table holds nothing of their users."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Scores by name, each with its interval."""
+        found: dict[str, Any] = {name: self.scores[name].to_json() for name in SCORES}
+        return {**found, "requests": self.requests, "unjudged": self.unjudged}
+
+
+def predicted(
+    table: QualityTable, keep: Mapping[str, int], log: RunLog, warmup_ns: int = 0
+) -> Quality | None:
+    """What a table says of a run in which stages pass on ``keep`` candidates; None where nothing was
+    completed. Raises QualityError for a way of serving that the table has no row for.
+    """
+    judged = _judged(log, warmup_ns)
+    total = int(np.count_nonzero(judged))
+    if not total:
+        return None
+    counts: dict[Way, int] = {}
+    for levels, missing, count in _ways(log, judged):
+        key = way(keep, levels, missing)
+        counts[key] = counts.get(key, 0) + count
+    parts = [
+        Part(row_of(table, each), count / total)
+        for each, count in sorted(counts.items(), key=lambda item: (-item[1], item[0].told()))
+    ]
+    return Quality({name: _mixed(name, parts) for name in SCORES}, tuple(parts), requests=total)
+
+
+def measured(
+    table: QualityTable, log: RunLog, users: Int64, lists: NDArray[np.int64], warmup_ns: int = 0
+) -> Quality | None:
+    """What lists are worth: ``lists`` (requests, k) as they were answered to ``users`` (requests,), the
+    rows of requests that were not completed meaning nothing. None where no user is in the table.
+    """
+    judged = _judged(log, warmup_ns)
+    total = int(np.count_nonzero(judged))
+    order = np.argsort(table.users, kind="stable")
+    asked = users[judged]
+    place = order[np.searchsorted(table.users, asked, sorter=order).clip(max=len(order) - 1)]
+    known = table.users[place] == asked
+    if not known.any():
+        return None
+    place = place[known]
+    found = scores(lists[judged][known], table.held_out[place], table.full_lists[place])
+    return Quality(
+        means(found, asked[known], table.seed),
+        requests=len(place),
+        unjudged=total - len(place),
+    )
+
+
+def row_of(table: QualityTable, wanted: Way) -> Row:
+    """The row of a way. Raises QualityError that says what to evaluate as well."""
+    row = table.row(wanted)
+    if row is not None:
+        return row
+    asked = dict(wanted.keep)
+    known = {name for each in table.rows for name, _ in each.way.keep}
+    if asked.keys() != known:
+        raise QualityError(
+            f"the quality table is of stages that keep candidates at {', '.join(sorted(known))}, not at"
+            f" {', '.join(sorted(asked)) or 'none'}; evaluate the configuration again"
+        )
+    if all(each.way.keep != wanted.keep for each in table.rows):
+        other = {name: keep for name, keep in asked.items() if not _has(table, name, keep)} or asked
+        flags = " ".join(f"--keep {name}={keep}" for name, keep in sorted(other.items()))
+        raise QualityError(
+            f"the quality table has no row for keep {_told(asked)}; evaluate with {flags} as well"
+        )
+    raise QualityError(
+        f"the quality table has no row for {wanted.told() or 'full service'} at keep {_told(asked)};"
+        " evaluate the configuration again as it is now"
+    )
+
+
+def _has(table: QualityTable, name: str, keep: int) -> bool:
+    return any((name, keep) in each.way.keep for each in table.rows)
+
+
+def _told(keep: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}={count}" for name, count in sorted(keep.items()))
+
+
+def _judged(log: RunLog, warmup_ns: int) -> NDArray[np.bool_]:
+    judged: NDArray[np.bool_] = log.requests.outcome == Outcome.COMPLETED
+    return judged & (log.requests.arrival_ns >= warmup_ns)
+
+
+def _mixed(name: str, parts: list[Part]) -> Estimate:
+    each = [(part.share, part.row.scores[name]) for part in parts]
+    value = sum(share * found.value for share, found in each)
+    low, high = ([(share, getattr(found, end)) for share, found in each] for end in ("low", "high"))
+    if any(found is None for _, found in low + high):
+        return Estimate(value, None, None)
+    return Estimate(value, *(sum(share * found for share, found in ends) for ends in (low, high)))
+
+
+def _ways(
+    log: RunLog, judged: NDArray[np.bool_]
+) -> Iterator[tuple[dict[str, int], list[str], int]]:
+    """Levels by stage, missing stages, and of how many of the judged requests."""
+    degrading = [stage for stage in log.stages if stage.batches.level is not None]
+    partial = [join for join in joins(log) if join.name and log.stages[join.index].partial]
+    columns = [_levels(log, stage)[judged] for stage in degrading]
+    edges: list[tuple[str, str]] = []
+    found = paths(log) if partial else None
+    for join in partial:
+        if found is None:
+            continue
+        gone = found.in_time(join)[:, judged] < 0
+        columns += [column.astype(np.int8) for column in gone]
+        edges += [(log.stages[parent].name, join.name) for parent in join.parents]
+    if not columns:
+        yield {}, [], int(np.count_nonzero(judged))
+        return
+    parents = {stage.name: stage.parents for stage in log.stages}
+    rows, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+    for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+        levels = dict(zip((stage.name for stage in degrading), row, strict=False))
+        missing = [edge for edge, gone in zip(edges, row[len(degrading) :], strict=True) if gone]
+        came = needed(parents, missing)
+        yield (
+            {name: level for name, level in levels.items() if name in came},
+            [stage for stage, join in missing if join in came],
+            count,
+        )
+
+
+def _levels(log: RunLog, stage: StageLog) -> NDArray[np.int8]:
+    """(requests,): the level at which each was served, 0 where it was not."""
+    level = np.full(len(log.requests), FULL, np.int8)
+    visits = stage.visits.made()
+    sent = visits.row >= 0
+    if stage.batches.level is not None:
+        level[visits.request[sent]] = stage.batches.level[visits.row[sent]]
+    return level
