@@ -1,4 +1,4 @@
-"""How a measured time grows with the candidates that come in with a request."""
+"""At how many candidates a stage was measured, and what each of them takes."""
 
 from __future__ import annotations
 
@@ -9,33 +9,23 @@ from dataclasses import dataclass
 class MeasuredWidth:
     """The width at which times were measured, and what of them grows with it.
 
-    A share of the time is in proportion to the candidates, the rest is paid whatever comes in: the law of
-    the work in a stage that scores each of its candidates alike.
+    Each candidate of each request adds the same; what a batch takes before its first request is paid once,
+    whatever comes in: a stage that scores its candidates alike.
     """
 
     candidates: int
     """That came in with each request."""
-    share: float | None = None
-    """Of the time, 0 to 1; None where it was not measured."""
+    per_candidate_ns: float | None = None
+    """Time that each of them added, 0 or more; None where it was not measured."""
 
     def __post_init__(self) -> None:
         if self.candidates < 1:
             raise ValueError(f"candidates must be 1 or more, not {self.candidates}")
-        if self.share is not None and not 0 <= self.share <= 1:
-            raise ValueError(f"share must be 0 to 1, not {self.share:g}")
+        if self.per_candidate_ns is not None and not self.per_candidate_ns >= 0:
+            raise ValueError(f"per_candidate_ns must be 0 or more, not {self.per_candidate_ns:g}")
 
-    def factor(self, candidates: int) -> float:
-        """What times are multiplied by where so many come in: 1 - share + share * candidates / measured; 1
-        where no share is known.
+    def added_ns(self, candidates: int) -> float:
+        """What a request takes more where so many candidates come in: below 0 for fewer than were measured,
+        and 0 where it is not known.
         """
-        share = self.share or 0.0
-        if candidates == self.candidates:
-            return 1.0  # not the nearest float
-        return (1 - share) + share * candidates / self.candidates
-
-
-def share_of(ratio: float, candidates: int, narrow: int) -> float:
-    """The share that makes times at ``narrow`` candidates ``ratio`` of those at ``candidates``, 0 to 1:
-    (1 - ratio) / (1 - narrow / candidates), within its bounds.
-    """
-    return min(max((1 - ratio) / (1 - narrow / candidates), 0.0), 1.0)
+        return (self.per_candidate_ns or 0.0) * (candidates - self.candidates)

@@ -151,14 +151,14 @@ def load_profile(path: Path | str) -> ServiceProfile:
 def _width_entry(width: MeasuredWidth | None) -> dict[str, Any]:
     if width is None:
         return {}
-    return {"width": {"candidates": width.candidates, "share": width.share}}
+    return {"width": {"candidates": width.candidates, "per_candidate_ns": width.per_candidate_ns}}
 
 
 def _width(document: Any, path: Path | str, at: str) -> MeasuredWidth:
     candidates = _entry(document, "candidates", int, path, at)
-    share = _entry(document, "share", (int, float, type(None)), path, at)
+    each_ns = _entry(document, "per_candidate_ns", (int, float, type(None)), path, at)
     try:
-        return MeasuredWidth(candidates, None if share is None else float(share))
+        return MeasuredWidth(candidates, None if each_ns is None else float(each_ns))
     except ValueError as error:
         raise ProfileError(f"profile {path}: {at}: {error}; profile again") from error
 

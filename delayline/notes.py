@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from configs.model import Config
+from delayline.width_notes import width_notes
 from policies.runlog import RunLog
 from sim.arrivals.closed import Closed
 from sim.capacity import capacity_hz
@@ -26,6 +27,7 @@ def notes(config: Config, log: RunLog) -> Iterator[str]:
             f"no service time: batches of {', '.join(free)} take no time at all;"
             f" give `service` for figures of more than the holds"
         )
+    yield from width_notes(config)
     if isinstance(config.workload.arrivals, Closed):
         return  # clients that wait for their answers cannot outrun the pipeline
     if any(stage.coalesce for stage in config.stages):

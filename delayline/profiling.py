@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from configs.model import Config, StageConfig
 from configs.profile import save_profile
+from configs.widths import comes_in
 from delayline.errors import CommandError
 from delayline.rates import at_rate
 from policies.workload import Workload
@@ -49,24 +51,50 @@ def _profiled(stage: StageConfig, path: Path) -> StageConfig:
     return replace(stage, service=Profile(path=path), service_on=elsewhere)
 
 
+def probes_of(config: Config) -> dict[str, int]:
+    """The stages that can be shown fewer candidates than come in, and how many: half, and no fewer than
+    they keep.
+
+    Not where lists come side by side: no cut of each is the same as fewer of all.
+    """
+    parents = config.parents()
+    found = {}
+    for stage in config.stages:
+        known = comes_in(config, stage.name)
+        if known is None or len(parents[stage.name]) != 1:
+            continue
+        narrow = max(stage.keep or 1, known // 2)
+        if narrow < known:
+            found[stage.name] = narrow
+    return found
+
+
 def take_profile(
     config: Config,
     executor: Executor,
     path: Path,
     plan: ProfilePlan | None = None,
     told: Doing | None = None,
+    probes: Mapping[str, int] = MappingProxyType({}),
 ) -> Profiled:
-    """Measure service times through the dispatcher, under the configured arrivals, into ``path``.
+    """Measure service times through the dispatcher, under the configured arrivals, into ``path``. With
+    ``probes``, that the executor has come up with, what candidates take as well.
 
     Ctrl-C ends it early with the runs that are finished; KeyboardInterrupt where none is. Raises
     CommandError for arrivals whose rate cannot be set, ProfilingError where nothing can be measured.
     """
     from executors.profiler import profile_pipeline
+    from executors.widths import Width
+
+    given = {stage.name: comes_in(config, stage.name) for stage in config.stages}
+    widths = {name: Width(known, probes.get(name)) for name, known in given.items() if known}
 
     def workload_at(rate_hz: float, requests: int) -> Workload:
         return at_rate(config, rate_hz, requests=requests, replication=REPLICATION)
 
-    profiled = profile_pipeline(executor, workload_at, plan=plan, name=config.name, progress=told)
+    profiled = profile_pipeline(
+        executor, workload_at, plan=plan, name=config.name, widths=widths, progress=told
+    )
     save_profile(path, profiled.profile)
     return profiled
 

@@ -5,8 +5,9 @@ What is slow to import (torch) is imported where it is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from configs.model import Config
@@ -26,15 +27,18 @@ Ended = Callable[[int, int], None]
 
 
 @contextmanager
-def brought_up(config: Config, *, quiet: bool = True) -> Iterator[Executor]:
-    """The configuration's models on workers. Batches may be as large as ``max_batch`` says.
+def brought_up(
+    config: Config, *, quiet: bool = True, probes: Mapping[str, int] = MappingProxyType({})
+) -> Iterator[Executor]:
+    """The configuration's models on workers. Batches may be as large as ``max_batch`` says. ``probes`` as
+    ``executors.deploy`` has them.
 
     Raises MissingModelError and PlacementError before a worker is started, ModelError for a model that
     cannot be loaded.
     """
     from executors.deploy import executor_of
 
-    executor = executor_of(config, blind_pipeline(config))
+    executor = executor_of(config, blind_pipeline(config), probes=probes)
     with ExitStack() as stack:
         with progress("starting the workers", 1, quiet=quiet):
             stack.enter_context(executor)

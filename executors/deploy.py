@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from configs.model import Config
 from executors.executor import Executor
 from executors.levels import Cheaper
@@ -27,8 +30,17 @@ def placement_of(config: Config) -> Placement:
     )
 
 
-def executor_of(config: Config, pipeline: Pipeline, *, respawn: bool = True) -> Executor:
+def executor_of(
+    config: Config,
+    pipeline: Pipeline,
+    *,
+    respawn: bool = True,
+    probes: Mapping[str, int] = MappingProxyType({}),
+) -> Executor:
     """An executor for ``pipeline``, which was made of ``config``; to be entered by the caller.
+
+    ``probes`` are stages that get one more level, behind their own, which takes so many candidates: for
+    ``executors.widths``.
 
     Raises MissingModelError for a stage without a model, PlacementError for cores that are not there.
     """
@@ -45,7 +57,14 @@ def executor_of(config: Config, pipeline: Pipeline, *, respawn: bool = True) -> 
         sources,
         keep={stage.name: stage.keep for stage in config.stages},
         levels={
-            stage.name: [Cheaper(each.model, each.take) for each in stage.levels if not each.skip]
+            stage.name: [
+                *(Cheaper(each.model, each.take) for each in stage.levels if not each.skip),
+                *(
+                    Cheaper(take=take, probe=True)
+                    for name, take in probes.items()
+                    if name == stage.name
+                ),
+            ]
             for stage in config.stages
         },
         placement=placement_of(config),

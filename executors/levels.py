@@ -25,6 +25,8 @@ class Cheaper:
     """None is the stage's own model."""
     take: int | None = None
     """The first so many of each list of candidates; None is all."""
+    probe: bool = False
+    """For measuring what candidates take: a model that is given no lists is run as it is."""
 
 
 def served_levels(stage: Stage) -> int:
@@ -40,7 +42,9 @@ def models_at(
     for number, level in enumerate(levels, 1):
         model = own if level.source is None else level.source.load(device, keep)
         _check(number, model, own)
-        models.append(model if level.take is None else Narrowed(number, model, level.take))
+        if level.take is not None and (lists_of(model) or not level.probe):
+            model = Narrowed(number, model, level.take)
+        models.append(model)
     return models
 
 
@@ -59,6 +63,11 @@ def _check(number: int, model: StageModel, own: StageModel) -> None:
             )
 
 
+def lists_of(model: StageModel) -> list[str]:
+    """The inputs whose rows are as long as whatever comes in."""
+    return [name for name, spec in model.inputs.items() if spec.shape[:1] == (-1,)]
+
+
 class Narrowed:
     """A model that is shown the first ``take`` of each list: inputs whose rows are as long as whatever
     comes in.
@@ -66,7 +75,7 @@ class Narrowed:
 
     def __init__(self, number: int, model: StageModel, take: int) -> None:
         self._model, self._take = model, take
-        self._lists = [name for name, spec in model.inputs.items() if spec.shape[:1] == (-1,)]
+        self._lists = lists_of(model)
         self.inputs: Mapping[str, TensorSpec] = model.inputs
         self.outputs: Mapping[str, TensorSpec] = model.outputs
         if not self._lists:

@@ -13,6 +13,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from configs.profile import ProfileRun, ServiceProfile
 from executors.executor import Executor
 from executors.running import RunResult
+from executors.widths import Width, alternating, measured_widths
 from policies.contract import Policy
 from policies.fixed import Fixed
 from policies.immediate import Immediate
@@ -35,6 +37,8 @@ Progress = Callable[[str, float], None]
 """Called with what is being measured and how much of everything is done, 0 to 1."""
 
 _MS_NS = 1_000_000
+WIDTH_LOAD = 0.6
+"""As a fraction of the capacity: batches of many sizes, and time between them."""
 _SETTLE = (0.25, 0.9)
 """The part of a saturated run, by requests, whose throughput counts: filled, and not yet draining."""
 
@@ -92,18 +96,23 @@ def profile_pipeline(
     inputs: Mapping[str, NDArray[Any]] | None = None,
     name: str = "",
     fingerprint: str = "",
+    widths: Mapping[str, Width] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> Profiled:
     """Measure the pipeline that ``executor`` has up.
 
     ``inputs`` are what requests carry (a sample by default). ``fingerprint`` tells the models apart from
-    others; by default a digest of how they were configured. Raises ProfilingError where nothing could be
-    measured, KeyboardInterrupt where Ctrl-C came before the first run was over.
+    others; by default a digest of how they were configured. ``widths`` are of the stages that candidates
+    come into; those that are shown fewer of them must be up with a level for it. Raises ProfilingError
+    where nothing could be measured, KeyboardInterrupt where Ctrl-C came before the first run was over.
     """
     plan = plan or ProfilePlan()
     say = progress or (lambda text, done: None)
     bare = _bare(executor.pipeline)
-    total_s = plan.saturation_s + plan.run_s * len(plan.loads) * len(plan.holds_ns)
+    probes = {name: each.narrow for name, each in widths.items() if each.narrow is not None}
+    probing = [(WIDTH_LOAD, hold_ns) for hold_ns in plan.holds_ns] if probes else []
+    settings = [*plan.settings(), *probing]
+    total_s = plan.saturation_s + plan.run_s * len(settings)
 
     say("capacity", 0.0)
     saturated = _saturate(executor, bare, plan.saturation_s, inputs)
@@ -112,20 +121,28 @@ def profile_pipeline(
     capacity_hz = throughput_hz(saturated.log)
     runs = [_runs(saturated.log, 1.0, "immediate, saturated")]
     done_s, interrupted = plan.saturation_s, False
-    for load, hold_ns in plan.settings():
+    narrowed: list[RunLog] = []
+    for number, (load, hold_ns) in enumerate(settings):
+        at_widths = number >= len(settings) - len(probing)
         text = "immediate" if hold_ns == 0 else f"fixed {hold_ns / _MS_NS:g} ms"
-        say(f"load {load:g}, {text}", done_s / total_s)
+        say(f"load {load:g}, {text}{', at two widths' * at_widths}", done_s / total_s)
         requests = max(1, round(load * capacity_hz * plan.run_s))
         result = executor.run(
             workload_at(load * capacity_hz, requests),
             inputs,
-            pipeline=_with_policy(bare, Fixed(delay_ns=hold_ns) if hold_ns else Immediate()),
+            pipeline=_with_policy(
+                alternating(bare, probes) if at_widths else bare,
+                Fixed(delay_ns=hold_ns) if hold_ns else Immediate(),
+            ),
             keep_answers=False,
         )
         if result.interrupted:
             interrupted = True
             break
-        runs.append(_runs(result.log, load, text))
+        if at_widths:
+            narrowed.append(result.log)
+        else:
+            runs.append(_runs(result.log, load, text))
         done_s += plan.run_s
     say("done", done_s / total_s)
     profile = ServiceProfile(
@@ -133,6 +150,7 @@ def profile_pipeline(
         device=machine(),
         fingerprint=fingerprint or executor.fingerprint(),
         stages={stage.name: [run[stage.name] for run in runs] for stage in bare.stages},
+        widths=measured_widths(narrowed, widths),
     )
     return Profiled(profile, capacity_hz, interrupted)
 

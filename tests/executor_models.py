@@ -118,6 +118,8 @@ class Seen(ModelSource):
     factor: float = 1.0
     gives: str = "y"
     width: int = -1
+    each_s: float = 0.0
+    """Waiting for each number that it is shown."""
 
     def load(self, device: str, keep: int | None) -> StageModel:
         return _Seen(self)
@@ -133,4 +135,6 @@ class _Seen:
         self.outputs: Mapping[str, TensorSpec] = {source.gives: TensorSpec((), "float32")}
 
     def __call__(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        if self.source.each_s:
+            time.sleep(self.source.each_s * batch["x"].numel())
         return {self.source.gives: self.source.factor * batch["x"].sum(dim=1)}

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 import sim.kinds  # noqa: F401  (registers the kinds)
 from configs.errors import ConfigError
 from configs.load import parse_config
-from configs.measured_width import MeasuredWidth, share_of
+from configs.measured_width import MeasuredWidth
 from configs.model import Config
 from configs.profile import ProfileError, ProfileRun, ServiceProfile, load_profile, save_profile
 from configs.widths import comes_in
 from configs.yaml_text import parse_yaml
+from delayline.width_notes import tuned_width_notes, width_notes
 from policies.runlog import RunLog
 from sim.engines import Engine
 from sim.plans.base import Spot
@@ -26,10 +27,12 @@ from sim.plans.monolith import Monolith
 from sim.plans.trials import Trials
 from sim.service.affine import Affine
 from sim.service.base import ServiceModel
+from sim.service.measured import Batches, measure
 from sim.service.of_stage import model_at_width, model_of_stage
 from sim.service.profile import Profile
 from sim.service.table import Table
 from sim.simulate import simulate
+from tests.command_line import runner, written
 
 US, MS = 1_000, 1_000_000
 CHAIN = """
@@ -44,7 +47,7 @@ stages:
   - {name: rank, replicas: 2, max_batch: 16, keep: 50,
      service: {kind: affine, base: 2ms, per_request: 40us, per_candidate: 2us, cv: 0.2}}
   - {name: rerank, max_batch: 16, keep: 10,
-     service: {kind: table, points: {1: 500us, 16: 2ms}, candidates: 100, share: 0.5}}
+     service: {kind: table, points: {1: 500us, 16: 2ms}, candidates: 60, per_candidate: 1us}}
 """
 FORK = """
 name: fork
@@ -107,10 +110,12 @@ def test_a_time_by_candidates_needs_to_know_how_many_there_are() -> None:
     says = "nothing says how many candidates come in; give the stages before a `keep`"
     told = refused(CHAIN, "stages.recall.keep=null")
     assert f"stages.rank.service.per_candidate: is given, and {says}" in told
-    first = "stages.recall.service={kind: table, points: {1: 1ms}, candidates: 9, share: 0.1}"
-    assert f"stages.recall.service.share: is given, and {says}" in refused(CHAIN, first)
-    lacks = "stages.rerank.service={kind: table, points: {1: 1ms}, share: 0.1}"
-    assert "has a share of 0.1 that grows with the candidates, and not how many" in refused(
+    first = (
+        "stages.recall.service={kind: table, points: {1: 1ms}, candidates: 9, per_candidate: 1us}"
+    )
+    assert f"stages.recall.service.per_candidate: is given, and {says}" in refused(CHAIN, first)
+    lacks = "stages.rerank.service={kind: table, points: {1: 1ms}, per_candidate: 1us}"
+    assert "has a per_candidate, and not how many came in when it was measured" in refused(
         CHAIN, lacks
     )
     with pytest.raises(ValueError, match="not how many candidates come in"):
@@ -134,7 +139,7 @@ def test_affine_by_candidates_is_affine_by_requests_of_so_many(
 def test_a_simulation_by_candidates_is_the_one_by_requests_bit_for_bit(engine: Engine) -> None:
     plain = (
         "stages.rank.service={kind: affine, base: 2ms, per_request: 440us, cv: 0.2}",
-        "stages.rerank.service={kind: table, points: {1: 375us, 16: 1500us}}",
+        "stages.rerank.service={kind: table, points: {1: 490us, 16: 1840us}}",
     )
     by_candidates = simulate(config_of(CHAIN), engine=engine)
     assert ended(by_candidates) == ended(simulate(config_of(CHAIN, *plain), engine=engine))
@@ -174,22 +179,37 @@ def saved(path: Path, width: MeasuredWidth | None) -> Path:
     return path
 
 
-@settings(deadline=None)
-@given(st.floats(0, 1), st.integers(2, 500), st.integers(1, 1000), st.integers(1, 32))
-def test_a_profile_follows_the_law_of_its_share(
-    tmp_path_factory: pytest.TempPathFactory, share: float, measured: int, used: int, size: int
+@settings(deadline=None, max_examples=30)
+@given(st.floats(0, 2000), st.integers(1, 500), st.integers(1, 1000), st.integers(1, 32))
+def test_a_profile_adds_what_each_candidate_takes(
+    tmp_path_factory: pytest.TempPathFactory, each_ns: float, measured: int, used: int, size: int
 ) -> None:
-    width = MeasuredWidth(measured, share)
+    width = MeasuredWidth(measured, each_ns)
     path = saved(tmp_path_factory.mktemp("p") / "p.json", width)
     profile = Profile(path, "rank")
-    factor = 1 - share + share * used / measured
     assert profile.width == width == load_profile(path).widths["rank"]
-    expected_ns = profile.expected_ns(size, size) * factor
-    assert profile.with_candidates(used).expected_ns(size, size) == pytest.approx(expected_ns)
+    # Measured were 1 ms + 0.1 ms a request: what a batch takes before its first request stays.
+    each_us = max(100 + each_ns * (used - measured) / 1000, 0)
+    expected_ns = MS + each_us * US * size
+    found_ns = profile.with_candidates(used).expected_ns(size, size)
+    assert found_ns == pytest.approx(expected_ns, rel=0.05)
+
+
+def test_where_items_bear_the_cost_candidates_change_it_all_the_same() -> None:
+    (run,) = runs(1.0)
+    items = run.requests * 30
+    measured = measure([Batches(run.requests, items, run.service_ns)], 20)
+    assert measured.mean.per_request_ns == 0
+    half_ns = measured.mean.per_item_ns * 30 / 2
+    more = measured.with_more(half_ns)
+    assert more.expected_ns(4, 120) == pytest.approx(measured.expected_ns(4, 180), rel=1e-9)
+    nothing_left = measured.with_more(-1e9)
+    assert nothing_left.expected_ns(4, 120) == nothing_left.expected_ns(4, 0)
+    assert nothing_left.expected_ns(4, 0) == pytest.approx(measured.mean.base_ns, rel=0.05)
 
 
 def test_at_the_width_that_was_measured_a_profile_is_itself(tmp_path: Path) -> None:
-    profile = Profile(saved(tmp_path / "p.json", MeasuredWidth(70, 0.3)), "rank")
+    profile = Profile(saved(tmp_path / "p.json", MeasuredWidth(70, 300.0)), "rank")
     same = profile.with_candidates(70)
     for rank in (0.01, 0.4, 0.99):
         assert same.time_ns(rank, 5, 5) == profile.time_ns(rank, 5, 5)
@@ -208,21 +228,22 @@ def test_a_profile_of_no_known_share_stays_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("was", "now", "says"),
     [
-        ('"share":0.5', '"share":1.5', "stages.rank.width: share must be 0 to 1, not 1.5"),
+        ('_ns":5.5', '_ns":-1', "stages.rank.width: per_candidate_ns must be 0 or more, not -1"),
+        ('_ns":5.5', '_ns":NaN', "per_candidate_ns must be 0 or more, not nan"),
         ('"candidates":9', '"candidates":0', "candidates must be 1 or more, not 0"),
         ('"candidates":9', '"candidates":"9"', "candidates is of the wrong type"),
-        ('"share":0.5', '"shares":0.5', "lacks stages.rank.width.share"),
+        ("per_candidate_ns", "per_item", "lacks stages.rank.width.per_candidate_ns"),
     ],
 )
 def test_a_damaged_width_is_named(tmp_path: Path, was: str, now: str, says: str) -> None:
-    path = saved(tmp_path / "p.json", MeasuredWidth(9, 0.5))
+    path = saved(tmp_path / "p.json", MeasuredWidth(9, 5.5))
     path.write_text(path.read_text().replace(was, now))
     with pytest.raises(ProfileError, match=says):
         load_profile(path)
 
 
 def test_both_drivers_agree_on_a_profile_at_another_width(tmp_path: Path) -> None:
-    path = saved(tmp_path / "p.json", MeasuredWidth(120, 0.7))
+    path = saved(tmp_path / "p.json", MeasuredWidth(120, 700.0))
     service = f"stages.rank.service={{kind: profile, path: {path}}}"
     config = config_of(FORK, service)
     assert ended(simulate(config, engine="simpy")) == ended(simulate(config, engine="compiled"))
@@ -230,27 +251,15 @@ def test_both_drivers_agree_on_a_profile_at_another_width(tmp_path: Path) -> Non
     assert model(at_120, "rank").expected_ns(3, 3) == Profile(path, "rank").expected_ns(3, 3)
 
 
-@given(st.floats(0, 1), st.integers(2, 1000), st.data())
-def test_the_share_is_found_again(share: float, candidates: int, data: st.DataObject) -> None:
-    narrow = data.draw(st.integers(1, candidates - 1))
-    ratio = MeasuredWidth(candidates, share).factor(narrow)
-    assert share_of(ratio, candidates, narrow) == pytest.approx(share, abs=1e-9)
-
-
-def test_a_share_lies_between_none_and_all() -> None:
-    assert share_of(1.2, 100, 50) == 0
-    assert share_of(0.1, 100, 50) == 1
-
-
 MODELS = st.one_of(
     st.builds(
         Affine, st.integers(0, MS), st.integers(0, MS), per_candidate_ns=st.integers(0, 10 * US)
     ),
     st.builds(
-        lambda points, candidates, share: Table(points, 0.0, candidates, share),
+        Table,
         st.dictionaries(st.integers(1, 32), st.integers(0, MS), min_size=1, max_size=4),
-        st.integers(1, 500),
-        st.floats(0, 1),
+        per_candidate_ns=st.integers(0, 10 * US),
+        candidates=st.integers(1, 500),
     ),
 )
 
@@ -260,6 +269,61 @@ def test_narrower_is_never_slower(service: ServiceModel, one: int, other: int, s
     narrow, wide = sorted((one, other))
     times = [service.with_candidates(width).time_ns(1.0, size, size) for width in (narrow, wide)]
     assert times[0] <= times[1]
+
+
+# What is told
+
+
+def notes_of(config: Config) -> list[str]:
+    return list(width_notes(config))
+
+
+def test_a_profile_of_another_width_says_so_where_it_cannot_follow(tmp_path: Path) -> None:
+    path = saved(tmp_path / "p.json", MeasuredWidth(150))
+    service = f"stages.rank.service={{kind: profile, path: {path}}}"
+    assert notes_of(config_of(FORK, service)) == []
+    assert notes_of(config_of(FORK, service, "stages.items.keep=30")) == [
+        "130 candidates come into rank, and its profile was taken with 150 and does not know what each"
+        " takes: its times are those of 150; take it again with `delayline profile`"
+    ]
+    saved(path, MeasuredWidth(150, 10.0))
+    assert notes_of(config_of(FORK, service, "stages.items.keep=30")) == []
+
+
+def test_a_tuning_of_widths_names_stages_whose_time_does_not_follow() -> None:
+    tune = "tune={stages.recall.keep: {choices: [100, 200]}, stages.rank.replicas: [1, 2]}"
+    (note,) = tuned_width_notes(config_of(CHAIN, tune))
+    assert note.startswith("what is tuned changes how many candidates come into fetch, whose")
+    assert list(tuned_width_notes(config_of(FORK, tune.replace("recall", "items")))) == []
+
+
+def test_widths_are_tuned_within_what_comes_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, CHAIN + TUNED, "chain.yaml")
+    words = (
+        "tune",
+        path,
+        "--trials",
+        "12",
+        "--confirm",
+        "2",
+        "--out",
+        tmp_path / "t.yaml",
+        "--json",
+    )
+    told = runner(capsys)(*words).object
+    best = told["best"]["setting"]
+    assert 0 < told["refused"] < 12
+    assert best["stages.rank.keep"] <= best["stages.recall.keep"]
+    assert told["best"]["cost"] < told["start"]["cost"]
+
+
+TUNED = """
+tune:
+  stages.recall.keep: {choices: [20, 100, 200]}
+  stages.rank.keep: {choices: [20, 50, 150]}
+"""
 
 
 # Plans

@@ -13,8 +13,10 @@ from delayline.console import print_json, progress, results, say, shares
 from delayline.errors import INTERRUPTED, CommandError
 from delayline.loading import load_config
 from delayline.tables import number, plain_table
+from reports.numbers import NONE
 
 if TYPE_CHECKING:
+    from configs.measured_width import MeasuredWidth
     from configs.profile import ProfileRun
 
 ProfileFile = Annotated[
@@ -44,7 +46,7 @@ def profile(
     A stage with service {kind: profile, path: FILE} is then simulated with what was measured.
     Ctrl-C keeps the runs that are finished.
     """
-    from delayline.profiling import profile_path, take_profile
+    from delayline.profiling import probes_of, profile_path, take_profile
     from delayline.rates import open_arrivals
     from delayline.real import brought_up
     from executors.profiler import ProfilePlan
@@ -55,27 +57,48 @@ def profile(
         raise CommandError(f"{path} is a folder; give the file to write with --out FILE")
     open_arrivals(config)
     plan = ProfilePlan(run_s=seconds)
+    probes = probes_of(config)
     with (
-        brought_up(config, quiet=quiet) as executor,
+        brought_up(config, quiet=quiet, probes=probes) as executor,
         progress("profiling", 100, quiet=quiet) as advance,
     ):
-        profiled = take_profile(config, executor, path, plan, shares(advance))
-    stages = {name: _in_short(runs) for name, runs in profiled.profile.stages.items()}
+        profiled = take_profile(config, executor, path, plan, shares(advance), probes)
+    widths = profiled.profile.widths
+    stages = {
+        name: _in_short(runs) | _width_in_short(widths.get(name), bool(widths))
+        for name, runs in profiled.profile.stages.items()
+    }
     if json:
         print_json({"profile": str(path), "capacity_rps": profiled.capacity_hz, "stages": stages})
     else:
         console = results()
         console.print(f"{config.name}: {number(profiled.capacity_hz)} requests/s when saturated")
         console.print()
-        table = plain_table("stage", "batches", "mean ms")
+        table = plain_table("stage", "batches", "mean ms", *(WIDTH_COLUMNS if widths else ()))
         for name, found in stages.items():
-            table.add_row(name, *map(number, found.values()))
+            table.add_row(
+                name, *(NONE if value is None else number(value) for value in found.values())
+            )
         console.print(table)
         console.print()
         console.print(f"profile written to {path}", soft_wrap=True)
     if profiled.interrupted:
         say("interrupted: the profile holds the runs that were finished")
         raise typer.Exit(INTERRUPTED)
+
+
+WIDTH_COLUMNS = ("candidates", "us each")
+"""That came in with a request, and what each of them took."""
+
+
+def _width_in_short(width: MeasuredWidth | None, any_known: bool) -> dict[str, float | None]:
+    if not any_known:
+        return {}
+    each_ns = width.per_candidate_ns if width else None
+    return {
+        "candidates": width.candidates if width else None,
+        "per_candidate_us": None if each_ns is None else each_ns / 1e3,
+    }
 
 
 def _in_short(runs: Sequence[ProfileRun]) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from delayline import options
-from delayline.console import print_json, results
+from delayline.console import print_json, results, say
 from delayline.errors import INTERRUPTED, CommandError
 from delayline.loading import load_config
 from sim.backends.choose import backend_for
@@ -149,6 +149,7 @@ def tune(
     from delayline import tuning
     from delayline.tuned import tuned_json, write_tuned
     from delayline.tuned_tables import print_tuned, write_figure
+    from delayline.width_notes import tuned_width_notes
 
     began_s = time.perf_counter()
     with backend_for(config, jobs, backend, address) as workers:
@@ -179,5 +180,7 @@ def tune(
         print_tuned(console, tuned)
         drawn = "" if figure is None else f" and {figure}"
         console.print(f"tuned in {wall_s:.1f} s, wrote {out}{drawn}", soft_wrap=True)
+    for note in tuned_width_notes(config):
+        say(f"note: {note}")
     if tuned.confirmation is None:
         raise typer.Exit(INTERRUPTED)

@@ -80,6 +80,8 @@ class Measured:
     ratios: tuple[tuple[float, ...], ...]
     blocks: Blocks
     pace: Pace
+    items_each: float = 1.0
+    """Items that a request had, in the mean."""
 
     def draw(self, rng: Generator, count: int) -> Float64:
         """Ranks in (0, 1), in blocks."""
@@ -99,13 +101,18 @@ class Measured:
             ratio += weight * (_quantile(self.ratios[high], rank) - ratio)
         return int(self._affine(requests, items) * ratio + 0.5)
 
-    def times(self, factor: float) -> Measured:
-        """The same luck with all times ``factor`` times as long."""
-        if factor == 1:
-            return self
+    def with_more(self, each_ns: float) -> Measured:
+        """The same luck where each request takes so much more, or less, in the mean.
+
+        What it takes can only vanish; a batch takes what it does before its first request.
+        """
         mean = self.mean
-        parts = (mean.base_ns, mean.per_request_ns, mean.per_item_ns)
-        return replace(self, mean=AffineMean(*(factor * part for part in parts)))
+        known_ns = mean.per_request_ns + mean.per_item_ns * self.items_each
+        if not each_ns or not known_ns:
+            return self
+        factor = max(1 + each_ns / known_ns, 0.0)
+        parts = (factor * mean.per_request_ns, factor * mean.per_item_ns)
+        return replace(self, mean=AffineMean(mean.base_ns, *parts))
 
     def form(self) -> ByRank:
         """Its tables, as the compiled driver takes them."""
@@ -184,7 +191,8 @@ def measure(runs: Sequence[Batches], block: int) -> Measured:
     ranks = [
         _ranks(run.requests, part) for run, part in zip(runs, np.split(luck, ends), strict=True)
     ]
-    return Measured(mean, centers, ratios, Blocks.of(ranks, block), pace)
+    items_each = float(items.sum() / requests.sum())
+    return Measured(mean, centers, ratios, Blocks.of(ranks, block), pace, items_each)
 
 
 def _ranks(requests: Int64, luck: Float64) -> Float64:

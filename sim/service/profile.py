@@ -48,10 +48,10 @@ class Profile(ServiceModel):
     @property
     def follows_candidates(self) -> bool:
         """Where it was measured at two widths."""
-        return self.width is not None and self.width.share is not None
+        return self.width is not None and self.width.per_candidate_ns is not None
 
     def with_candidates(self, candidates: int) -> ServiceModel:
-        """The times that were measured, by the factor of :class:`MeasuredWidth`."""
+        """The times that were measured, and what more or fewer candidates add or save of them."""
         return ProfileAtWidth(self.path, self.stage, self.block, candidates)
 
     def expected_ns(self, requests: int, items: int) -> float:
@@ -105,7 +105,7 @@ class ProfileAtWidth(Profile):
 @lru_cache(maxsize=256)
 def _at_width(path: Path, stamp: int, stage: str, block: int, candidates: int) -> Measured:
     measured, width = _measure(path, stamp, stage, block)
-    return measured if width is None else measured.times(width.factor(candidates))
+    return measured if width is None else measured.with_more(width.added_ns(candidates))
 
 
 @lru_cache(maxsize=256)

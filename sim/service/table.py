@@ -10,7 +10,6 @@ from typing import ClassVar, Self
 
 from numpy.random import Generator
 
-from configs.measured_width import MeasuredWidth
 from policies.knobs import knob
 from sim.service.base import LONGEST_NS, Float64, ScaledModel, lognormal_noise
 
@@ -18,28 +17,30 @@ from sim.service.base import LONGEST_NS, Float64, ScaledModel, lognormal_noise
 @dataclass(frozen=True)
 class Table(ScaledModel):
     """The mean is linear between measured sizes, flat below the smallest, and beyond the largest goes
-    on as between the last two (never downwards); noise multiplies it.
+    on as between the last two (never downwards); noise multiplies it. Where `per_candidate` is given, a
+    point of n requests has n * per_candidate * (those that come in - candidates) added to it.
     """
 
     kind: ClassVar[str] = "table"
 
     points_ns: Mapping[int, int] = knob("requests in a batch to its time", ge=0, le=LONGEST_NS)
     cv: float = knob("coefficient of variation, lognormal", default=0.0, ge=0, le=100)
-    candidates: int | None = knob(
-        "candidates that came in with each request when it was measured", default=None, ge=1
-    )
-    share: float = knob(
-        "part of the time that grows in proportion to the candidates that come in",
-        default=0.0,
+    per_candidate_ns: int = knob(
+        "part of the time that each candidate adds that comes in with a request",
+        default=0,
         ge=0,
-        le=1,
+        le=LONGEST_NS,
+    )
+    candidates: int | None = knob(
+        "candidates that came in with each request when it was measured, needed with per_candidate",
+        default=None,
+        ge=1,
     )
 
     def __post_init__(self) -> None:
-        if self.share and self.candidates is None:
+        if self.per_candidate_ns and self.candidates is None:
             raise ValueError(
-                f"has a share of {self.share:g} that grows with the candidates, and not how many there were"
-                " when it was measured; give `candidates`"
+                "has a per_candidate, and not how many came in when it was measured; give `candidates`"
             )
         if not self.points_ns:
             raise ValueError("`points` needs one batch size or more, as in {1: 1ms, 8: 2.1ms}")
@@ -57,16 +58,18 @@ class Table(ScaledModel):
 
     @property
     def counts(self) -> str:
-        """``share``, where it is given."""
-        return "share" if self.share else ""
+        """``per_candidate``, where it is given."""
+        return "per_candidate" if self.per_candidate_ns else ""
 
     def with_candidates(self, candidates: int) -> Self:
-        """All points by the factor of :class:`MeasuredWidth`, to the nearest nanosecond."""
-        if self.candidates is None or not self.share:
+        """Each request of a batch takes what more candidates than were measured add, or fewer save; no
+        point goes below 0.
+        """
+        if self.candidates is None or not self.per_candidate_ns:
             return self
-        factor = MeasuredWidth(self.candidates, self.share).factor(candidates)
-        points_ns = {size: round(time_ns * factor) for size, time_ns in self.points_ns.items()}
-        return replace(self, points_ns=points_ns, candidates=None, share=0.0)
+        added_ns = self.per_candidate_ns * (candidates - self.candidates)
+        points_ns = {size: max(0, ns + size * added_ns) for size, ns in self.points_ns.items()}
+        return replace(self, points_ns=points_ns, per_candidate_ns=0, candidates=None)
 
     @property
     def noisy(self) -> bool:
@@ -78,7 +81,9 @@ class Table(ScaledModel):
         return lognormal_noise(rng, count, self.cv)
 
     def __hash__(self) -> int:
-        return hash((tuple(sorted(self.points_ns.items())), self.cv, self.candidates, self.share))
+        return hash(
+            (tuple(sorted(self.points_ns.items())), self.cv, self.per_candidate_ns, self.candidates)
+        )
 
     @cached_property
     def _segments(self) -> tuple[list[int], list[float], list[float]]:
