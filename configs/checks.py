@@ -10,10 +10,10 @@ from configs.errors import ConfigError, Problem, nearest
 from configs.knob_paths import NoKnobError, OtherKindError
 from configs.levels import level_problems
 from configs.model import Config, StageConfig
+from configs.service_levels import needed_because, service_level_problems
 from configs.tuning import below_another, range_of
 from configs.widths import comes_in, width_problems
 from policies.contract import Policy
-from policies.giving_up import JoinWaitsError, branch_end
 from policies.pipeline import CycleError, Discipline, topological
 
 
@@ -58,6 +58,7 @@ def problems(config: Config) -> Iterator[Found]:
         yield from _autoscale(stage)
         yield from _levels(config, stage)
         yield from width_problems(config, stage)
+    yield from service_level_problems(config)
     yield from _workload(config)
     for path, tune in config.tune.items():
         try:
@@ -207,28 +208,11 @@ def _levels(config: Config, stage: StageConfig) -> Iterator[Found]:
     known = comes_in(config, stage.name)
     where = f"stages.{stage.name}"
     skips = any(level.skip for level in stage.levels)
-    because = _needed_because(config, stage) if skips else None
-    yield from level_problems(where, stage.levels, stage.degrade, stage.keep, known, because)
-
-
-def _needed_because(config: Config, stage: StageConfig) -> str | None:
-    """Why no request can go on without a stage; None where one can."""
-    parents = config.parents()
-    try:
-        names = topological(parents)
-        merges = [config.stage(name).merge for name in names]
-        partial = [merge is not None and not merge.waits_for_all for merge in merges]
-        branch_end(names, [parents[name] for name in names], partial, names.index(stage.name))
-    except (CycleError, KeyError):
-        return None  # told of the graph
-    except JoinWaitsError as error:
-        return (
-            f"{error}; give that a merge with quorum: {error.branches}, which waits for each that is not"
-            " skipped, with a lower one, or with a deadline"
-        )
-    except ValueError as error:
-        return f"{error}; only a branch can be skipped, whose join goes on with the others"
-    return None
+    because = needed_because(config, stage) if skips else None
+    by_request = config.follows_requests(stage.name)
+    yield from level_problems(
+        where, stage.levels, stage.degrade, by_request, stage.keep, known, because
+    )
 
 
 def _hedge(config: Config, stage: StageConfig) -> Iterator[Found]:

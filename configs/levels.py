@@ -43,6 +43,7 @@ def level_problems(
     where: str,
     levels: Sequence[LevelConfig],
     degrade: Degrade | None,
+    by_request: bool,
     keep: int | None,
     comes_in: int | None,
     needed_because: str | None,
@@ -50,11 +51,16 @@ def level_problems(
     """What does not hold of a stage's levels; ``comes_in`` is how many candidates it is given, if known, and
     ``needed_because`` says why it cannot be skipped, if it cannot.
     """
-    if levels and degrade is None:
+    if by_request and degrade is not None:
+        yield (
+            f"{where}.degrade",
+            "is given, and the service levels of requests name the stage as well; leave one of them out",
+        )
+    if levels and degrade is None and not by_request:
         yield (
             f"{where}.levels",
             "is given and degrade is not, so that every batch is served in full; give degrade, which"
-            " says when to go to a level, or leave levels out",
+            " says when to go to a level, or name the stage in the top-level levels, or leave levels out",
         )
     if degrade is not None and not levels:
         yield (

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from configs.levels import LevelConfig
+from configs.levels import MOST_LEVELS, LevelConfig
 from configs.nodes import KindOf
 from configs.short import KIND, Full
 from configs.spellings import Name, Names, Warmup, WarmupCut, check_cores
@@ -312,6 +312,18 @@ class Config:
     replications: int = knob("independent repetitions", default=1, ge=1, le=100_000)
     estimates: EstimatesConfig = knob("estimation of rate and load", default=EstimatesConfig())
     devices: Mapping[Name, DeviceConfig] = _by_name("devices that stages name")
+    levels: tuple[Mapping[Name, int], ...] = knob(
+        "service levels of requests, from level 1 on: by stage, the level of that stage; a stage that is not"
+        " named serves in full",
+        default=(),
+        ge=0,
+        le=MOST_LEVELS,
+    )
+    degrade: Annotated[Any, KindOf("degrade")] | None = knob(
+        "at which service level a request is served, chosen once as it arrives; absent is as each stage's"
+        " own degrade says",
+        default=None,
+    )
     dispatcher: DispatcherConfig = knob("place of the dispatcher", default=DispatcherConfig())
     stages: tuple[StageConfig, ...] = knob("the stages, in order")
     tune: Mapping[str, TuneRange] = _by_name("knobs to tune, by path")
@@ -323,6 +335,10 @@ class Config:
     provenance: Mapping[str, Any] = _by_name(
         "where the values come from, as the command that found them writes it; nothing reads it"
     )
+
+    def follows_requests(self, stage: str) -> bool:
+        """Whether a stage's levels are those of its requests, chosen as they arrive."""
+        return self.degrade is not None and any(stage in level for level in self.levels)
 
     def parents(self) -> dict[str, tuple[str, ...]]:
         """The stages that each waits for: as ``after`` says, or the list as a chain."""

@@ -44,6 +44,7 @@ def pipeline_of(config: Config, predict: Callable[[StageConfig], Predict]) -> Pi
                 locality=stage.locality,
                 levels=tuple(Level(level.cost or 0.0, level.skip) for level in stage.levels),
                 degrade=stage.degrade,
+                by_request=config.follows_requests(name),
             )
         )
     return Pipeline(
@@ -53,6 +54,10 @@ def pipeline_of(config: Config, predict: Callable[[StageConfig], Predict]) -> Pi
         supersede=config.workload.supersede,
         estimate_window_ns=config.estimates.window_ns,
         estimate_weight=config.estimates.weight,
+        levels=tuple(
+            tuple(level.get(stage.name, 0) for stage in stages) for level in config.levels
+        ),
+        degrade=config.degrade,
     )
 
 

@@ -208,10 +208,11 @@ def _bare(pipeline: Pipeline) -> Pipeline:
             coalesce=None,
             locality=None,
             degrade=None,
+            by_request=False,
         )
         for stage in pipeline.stages
     )
-    return replace(pipeline, stages=stages, expire=False)
+    return replace(pipeline, stages=stages, expire=False, levels=(), degrade=None)
 
 
 def _with_policy(pipeline: Pipeline, policy: Policy) -> Pipeline:

@@ -8,6 +8,7 @@ from policies.estimates import Estimates
 from policies.pipeline import Pipeline, downstream_ns, end_of_branch, joins_that_give_up
 from policies.requests import RequestTable
 from policies.runlog import Outcome
+from policies.service_level import AsChosen, ServiceLevels
 from policies.stage_state import DeviceState, StageState
 from policies.superseding import Newest
 
@@ -20,7 +21,14 @@ class Board:
         self.requests = requests
         devices = {device.name: DeviceState(device.slots) for device in pipeline.devices}
         self.stages = [
-            StageState(index, spec, requests, devices, pipeline.expire or pipeline.supersede)
+            StageState(
+                index,
+                spec,
+                requests,
+                devices,
+                pipeline.expire or pipeline.supersede,
+                pipeline.reads(spec),
+            )
             for index, spec in enumerate(pipeline.stages)
         ]
         by_name = {stage.spec.name: stage for stage in self.stages}
@@ -42,6 +50,7 @@ class Board:
             if stage.degrading is not None and stage.degrading.skips_at:
                 join, stage.degrading.parent = end_of_branch(pipeline, stage.index)
                 stage.degrading.join = self.stages[join]
+        self.service_levels = self._service_levels()
         self.roots = [stage for stage in self.stages if stage.is_root]
         self.scaled = [stage for stage in self.stages if stage.scaling is not None]
         self.hedged = [stage for stage in reversed(self.stages) if stage.hedging is not None]
@@ -76,6 +85,18 @@ class Board:
             if reads
             else None
         )
+
+    def _service_levels(self) -> ServiceLevels | None:
+        """How requests get theirs; and the stages are told that follow them."""
+        if self.pipeline.degrade is None or not self.pipeline.chooses:
+            return None
+        found = ServiceLevels(self.pipeline.degrade, self.pipeline)
+        for stage in self.stages:
+            if stage.spec.by_request and stage.spec.levels:
+                levels = [0, *(each[stage.index] for each in self.pipeline.levels)]
+                stage.as_chosen = AsChosen(levels, found.of, stage.spec.skips_at)
+                stage.degrading = stage.as_chosen
+        return found
 
     def ask_again(self, stage: StageState) -> None:
         """Something that a hold may depend on has changed."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -69,6 +69,6 @@ class Degrading:
         self.parent = 0
         """the number of the branch there."""
 
-    def level(self, view: View, now_ns: int) -> int:
-        """The level of a batch that is sent now."""
+    def level(self, view: View, now_ns: int, requests: Sequence[int] = ()) -> int:  # noqa: ARG002
+        """The level of a batch of these requests that is sent now."""
         return min(max(self._rule(view, now_ns, self._state, self._levels), FULL), self._levels)

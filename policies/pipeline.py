@@ -75,6 +75,8 @@ class Stage:
     """Cheaper ways to serve a batch, from level 1 on; ``predict_ns`` is of level 0."""
     degrade: Degrade | None = None
     """At which level a batch is served; None for full service always."""
+    by_request: bool = False
+    """The level is each request's own instead: see :attr:`Pipeline.degrade`."""
 
     @property
     def there(self) -> int:
@@ -100,7 +102,7 @@ class Stage:
     @property
     def degrades(self) -> bool:
         """Whether a batch may be served at a level other than 0."""
-        return self.degrade is not None and bool(self.levels)
+        return bool(self.levels) and (self.by_request or self.degrade is not None)
 
     @property
     def skips_at(self) -> int:
@@ -127,6 +129,21 @@ class Pipeline:
     """Window over which arrival rate and load are counted."""
     estimate_weight: float = 0.5
     """Weight of the newest window in their moving average."""
+    levels: tuple[tuple[int, ...], ...] = ()
+    """By service level, from 1 on, the level of each stage; those that are by request follow it."""
+    degrade: Degrade | None = None
+    """At which service level a request is served on its whole way, chosen once as it arrives, by the view of
+    the stage that is most behind.
+    """
+
+    @property
+    def chooses(self) -> bool:
+        """Whether requests have service levels."""
+        return self.degrade is not None and bool(self.levels)
+
+    def reads(self, stage: Stage) -> frozenset[Reads]:
+        """The costly parts of a stage's view that are read."""
+        return stage.reads if self.degrade is None else stage.reads | self.degrade.reads
 
     @property
     def needs_keys(self) -> str:

@@ -49,6 +49,8 @@ class RequestLog:
     """Request id to why it was shed, expired or failed."""
     keys: Int64 | None = None
     """Whom or what each is about; None where requests have no keys."""
+    service_level: Int8 | None = None
+    """The level that was chosen for each as it arrived; None where levels are the stages' own."""
 
     def __len__(self) -> int:
         return len(self.arrival_ns)

@@ -35,6 +35,7 @@ def build_log(
     end_ns: int,
     info: dict[str, object],
     over: bool = False,
+    service_level: Sequence[int] | None = None,
 ) -> RunLog:
     """The run so far as a value; requests that have not ended are PENDING.
 
@@ -102,6 +103,7 @@ def build_log(
         priority=np.array(table.priority, np.int8),
         reasons={request: reason for request, (_, _, reason) in drops.items()},
         keys=None if table.keys is None else np.array(table.keys, np.int64),
+        service_level=None if service_level is None else np.array(service_level, np.int8),
     )
     return RunLog(requests, tuple(logs), tuple(devices), end_ns, info)
 

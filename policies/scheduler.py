@@ -86,6 +86,8 @@ class Scheduler(Board):
             alarms.arm_expiry(self)
         if self.newest is not None:
             flow.supersede(self, now_ns, self.newest.came(requests))
+        if self.service_levels is not None:
+            flow.choose(self, self.service_levels, now_ns, requests)
         entered_ns = AT_ARRIVAL if at_arrival else now_ns
         for root in self.roots:
             flow.enter(self, root, now_ns, entered_ns, requests)
@@ -251,6 +253,8 @@ class Scheduler(Board):
                 self._hold(here, view, now_ns, until_ns, size)
                 return
             if 0 < count <= view.sendable:
+                if here.as_chosen is not None:
+                    count = here.as_chosen.alike(here.queue, count)
                 if here.caches is None:
                     self._start(here, view, now_ns, here.queue.take(count), here.pick())
                 elif not self._start_near(here, here.caches, view, now_ns, count):
@@ -290,6 +294,8 @@ class Scheduler(Board):
             self._hold(here, view, now_ns, caches.until_ns(head), here.waiting + 1)
             return False
         fit = here.fit(choice.requests, len(choice.requests))
+        if here.as_chosen is not None:
+            fit = here.as_chosen.alike(choice.requests, fit)
         taken = here.queue.take_these(choice.requests[:fit])
         self._start(here, view, now_ns, taken, choice.replica)
         return True
@@ -307,7 +313,7 @@ class Scheduler(Board):
         here.wake_size = UNABLE  # whatever hold there was is over: the next one sets its own timer
         level = 0
         if here.degrading is not None:
-            level = here.degrading.level(view, now_ns)
+            level = here.degrading.level(view, now_ns, requests)
             if level and level == here.degrading.skips_at:
                 requests, runs = flow.skip(self, here, now_ns, taken)
                 if not requests:
@@ -394,6 +400,7 @@ class Scheduler(Board):
         return (
             not self.expire
             and self.newest is None
+            and self.service_levels is None
             and all(
                 root.queue_bound == NO_SIZE
                 and root.admits is None
@@ -436,6 +443,7 @@ class Scheduler(Board):
         self, end_ns: int, info: dict[str, object] | None = None, *, over: bool = False
     ) -> RunLog:
         """The run so far; ``over`` promises that there will be no more of it."""
+        chosen = None if self.service_levels is None else self.service_levels.of
         return build_log(
-            self.pipeline, self.requests, self.stages, self.drops, end_ns, info or {}, over
+            self.pipeline, self.requests, self.stages, self.drops, end_ns, info or {}, over, chosen
         )

@@ -19,6 +19,7 @@ from policies.journal import StageJournal
 from policies.pipeline import Stage, predictions
 from policies.queues import queue_for
 from policies.requests import RequestTable
+from policies.service_level import AsChosen
 
 UNABLE = 2**63
 """As a stage's ``wake_size``: no batch could start, so that its policy is not asked at all."""
@@ -48,6 +49,7 @@ class StageState:
         "admission_state",
         "admits",
         "always_ready",
+        "as_chosen",
         "ask",
         "batches",
         "caches",
@@ -108,6 +110,7 @@ class StageState:
         table: RequestTable,
         devices: dict[str, DeviceState],
         guarded: bool,
+        reads: frozenset[Reads],
     ) -> None:
         policy: Policy = spec.policy
         self.index = index
@@ -116,7 +119,6 @@ class StageState:
         self.ask = asker(policy)
         self.state = policy.initial_state()
         self.observes = observes(policy)
-        reads = spec.reads
         self.reads_estimates = Reads.ESTIMATES in reads
         self.reads_deadlines = Reads.DEADLINES in reads
         self.reads_next_idle = Reads.NEXT_IDLE in reads
@@ -186,6 +188,8 @@ class StageState:
         self.scaling = (
             Autoscaling(spec.autoscale, spec.there, spec.replicas) if spec.autoscale else None
         )
+        self.as_chosen: AsChosen | None = None
+        """Its degradation, where that is by request; set once all stages are known."""
         self.degrading = (
             Degrading(spec.degrade, len(spec.levels), spec.skips_at)
             if spec.degrade and spec.levels

@@ -64,6 +64,8 @@ SCHEMAS = {"requests": REQUESTS, "visits": VISITS, "batches": BATCHES}
 """By the file's name without its ending."""
 KEY = pa.field("key", pa.int64(), nullable=False)
 """The column of the requests that have keys; else there is none."""
+SERVICE_LEVEL = pa.field("service_level", pa.int8(), nullable=False)
+"""Likewise where requests have a level of their own."""
 COMPUTED, MISSED = pa.field("computed", pa.int64()), pa.field("missed", pa.int64())
 LEVEL = pa.field("level", pa.int8())
 """Columns of the batches of a run with stages that coalesce, have locality, or degrade; null for the
@@ -73,7 +75,7 @@ SKIPPED = pa.field("skipped_ns", pa.int64())
 """Column of the visits of a run with stages that may be skipped."""
 
 _OPTIONAL = {
-    "requests": (KEY,),
+    "requests": (KEY, SERVICE_LEVEL),
     "visits": (LEVEL, SKIPPED),
     "batches": (COMPUTED, MISSED, LEVEL),
 }
@@ -84,6 +86,7 @@ def schema_of(name: str, log: RunLog) -> pa.Schema:
     """The columns of a run's table: those that are always there, and those that this run has."""
     there = {
         KEY.name: name == "requests" and log.requests.keys is not None,
+        SERVICE_LEVEL.name: name == "requests" and log.requests.service_level is not None,
         COMPUTED.name: any(stage.batches.computed is not None for stage in log.stages),
         MISSED.name: any(stage.batches.missed is not None for stage in log.stages),
         LEVEL.name: name in ("visits", "batches")
@@ -109,7 +112,11 @@ def request_tables(log: RequestLog) -> Iterator[pa.Table]:
     reason = np.full(len(log), -1, np.int32)
     if log.reasons:
         reason[list(log.reasons)] = [number[text] for text in log.reasons.values()]
-    schema = REQUESTS if log.keys is None else REQUESTS.append(KEY)
+    schema, more = REQUESTS, []
+    for field, column in ((KEY, log.keys), (SERVICE_LEVEL, log.service_level)):
+        if column is not None:
+            schema = schema.append(field)
+            more.append(column)
     for rows in _chunks(len(log)):
         ended, outcome = log.ended_ns[rows], log.outcome[rows]
         deadline, code = log.deadline_ns[rows], reason[rows]
@@ -125,8 +132,7 @@ def request_tables(log: RequestLog) -> Iterator[pa.Table]:
             log.priority[rows],
             _coded(code, reasons),
         ]
-        if log.keys is not None:
-            columns.append(log.keys[rows])
+        columns += [column[rows] for column in more]
         yield pa.table(columns, schema=schema)
 
 
@@ -210,6 +216,9 @@ def read_requests(table: pa.Table) -> RequestLog:
         priority=_numpy(table, "priority"),
         reasons=dict(zip(with_reason.tolist(), texts, strict=True)),
         keys=_numpy(table, KEY.name) if KEY.name in table.column_names else None,
+        service_level=(
+            _numpy(table, SERVICE_LEVEL.name) if SERVICE_LEVEL.name in table.column_names else None
+        ),
     )
 
 

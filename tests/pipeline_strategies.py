@@ -18,6 +18,7 @@ from policies.merge import Merge
 from policies.merge_side_by_side import SideBySide
 from policies.pipeline import Device, Discipline, Pipeline, Stage, end_of_branch
 from policies.predicted_lateness import PredictedLateness
+from policies.service_level import NoBranchLeftError, skipped_branches
 from policies.token_bucket import TokenBucket
 from policies.workload import Workload
 
@@ -278,6 +279,32 @@ def skipping_pipelines(draw: st.DrawFn) -> Pipeline:
         ends += parents
     stages.append(stage("join", *ends, merge=merge, queue_bound=queue_bound))
     return Pipeline(tuple(stages), (Device("d", 1),), expire=draw(st.booleans()))
+
+
+@st.composite
+def choosing_pipelines(draw: st.DrawFn) -> Pipeline:
+    """Requests have service levels, some of which skip branches."""
+    drawn = draw(pipelines() | skipping_pipelines())
+    stages = tuple(
+        replace(stage, degrade=None, by_request=bool(stage.levels)) for stage in drawn.stages
+    )
+    level = st.tuples(*(st.integers(0, len(stage.levels)) for stage in stages))
+    whole = replace(
+        drawn,
+        stages=stages,
+        levels=tuple(draw(st.lists(level, min_size=1, max_size=3))),
+        degrade=draw(st.sampled_from([Whimsical(), DEGRADES[-1]])),
+    )
+    while True:
+        try:
+            skipped_branches(whole)
+        except NoBranchLeftError as error:
+            full = (0,) * len(stages)
+            levels = [*whole.levels]
+            levels[error.level - 1] = full
+            whole = replace(whole, levels=tuple(levels))
+        else:
+            return whole
 
 
 def waiting_for_all(pipeline: Pipeline) -> Pipeline:

@@ -40,6 +40,7 @@ from sim.simulate import AnyWorkload, run, simulate
 from sim.streams import stream
 from tests.pipeline_strategies import (
     ARRIVALS,
+    choosing_pipelines,
     pipelines,
     predicted_ns,
     skipping_pipelines,
@@ -123,6 +124,8 @@ def same(one: RunLog, other: RunLog) -> None:
         np.testing.assert_array_equal(
             getattr(one.requests, column), getattr(other.requests, column), err_msg=column
         )
+    assert (one.requests.service_level is None) == (other.requests.service_level is None)
+    np.testing.assert_array_equal(one.requests.service_level, other.requests.service_level)
     for a, b in zip(one.stages, other.stages, strict=True):
         assert (a.skipped is None) == (b.skipped is None)
         if a.skipped is not None and b.skipped is not None:
@@ -183,8 +186,20 @@ def test_branches_that_are_skipped(
 
 @settings(max_examples=MANY // 2)
 @given(
-    pipelines(),
-    MODELS_OF_STAGES,
+    choosing_pipelines(),
+    st.lists(st.sampled_from(MODELS), min_size=8, max_size=8),
+    ARRIVALS,
+)
+def test_levels_that_requests_have(
+    pipeline: Pipeline, models: list[ServiceModel], arrivals: list[tuple[int, int, int]]
+) -> None:
+    both(pipeline, models[: len(pipeline.stages)], workload_of(arrivals))
+
+
+@settings(max_examples=MANY // 2)
+@given(
+    pipelines() | choosing_pipelines(),
+    st.lists(st.sampled_from(MODELS), min_size=8, max_size=8),
     st.integers(1, 6),
     st.lists(st.tuples(st.integers(0, 60), st.integers(1, 3)), min_size=1, max_size=40),
     st.one_of(st.none(), st.integers(1, 90)),

@@ -29,6 +29,11 @@ def obstacle(pipeline: Pipeline, times: Sequence[ServiceTimes], requests: int) -
         return f"the run has more than {_MOST_REQUESTS:,} requests"
     if pipeline.supersede:
         return "requests supersede one another"
+    if pipeline.degrade is not None:
+        try:
+            rules_of(type(pipeline.degrade)).laid_out(pipeline.degrade)
+        except (NotCompilableError, OverflowError) as error:
+            return str(error)
     for stage, each in zip(pipeline.stages, times, strict=True):
         if stage.hedge is not None:
             return f"stage {stage.name}: its batches are hedged"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from policies.runlog import Outcome
-from sim.compiled import bits, calls, queues
+from sim.compiled import bits, calls, levels, queues
 from sim.compiled.jit import called, inlined
 from sim.compiled.layout import (
     DONE,
@@ -86,6 +86,8 @@ def join_queue(b: Any, k: int, request: int, now_ns: int) -> None:
 def arrive(b: Any, now_ns: int, begin: int, end: int) -> None:
     """Requests reach the pipeline: those with these ids."""
     run = b.run[0]
+    if run.choose:
+        levels.choose(b, now_ns, begin, end)
     for k in range(len(b.stages)):
         st = b.stages[k]
         if not st.is_root:
@@ -105,6 +107,10 @@ def arrive(b: Any, now_ns: int, begin: int, end: int) -> None:
 def enter(b: Any, k: int, now_ns: int, count: int) -> None:
     """The ``ENTERING`` join a queue, as far as they may."""
     st = b.stages[k]
+    if st.passed_at:
+        count = levels.pass_by(b, k, now_ns, ENTERING, count)
+        if count == 0:
+            return
     if st.admit:
         _enter_one_by_one(b, k, now_ns, count)
         return

@@ -55,6 +55,7 @@ RUN = _record(
     "now_ns requests cursor total ended dropped dirty heap_n forked sinks expire together unit_items"
     " deadline_mask closed clients sent think_n deadline_after_ns expiry_at finite short"
     " estimates ticking merges ends_ns window_ns first paced"
+    " choose service_levels_n"
     " answer_stage answer_n answer_until_ns answer_size",
     "weight",
 )
@@ -70,6 +71,7 @@ STAGE = _record(
     " reads_estimates reads_deadlines reads_next_idle reads_head reads_newest"
     # its rules,
     " ask tick observe admit degrade tick_ns levels_n skips_at skip_join"
+    " by_request passed_at"
     # its service times,
     " form noisy paced padded by_items ranks_at places_n points_n pace_at pace_n mean_at"
     # and where its parts lie.
@@ -83,8 +85,8 @@ STAGE = _record(
 """A stage. ``ask``, ``tick``, ``observe``, ``admit`` and ``degrade`` are addresses, 0 where there is none;
 ``gate_...`` is where the admission's parts lie and ``brake_...`` those of the degradation, as the policy's
 do; at ``costs_at`` of the floats are the costs of the levels, at ``skips_at`` of which, where that is not 0,
-requests go on at the stage ``skip_join``; ``newest`` and ``oldest`` are the ends of the
-order of entry in a linked queue.
+requests go on at the stage ``skip_join``; those of a stage ``by_request`` pass it by at ``passed_at``;
+``newest`` and ``oldest`` are the ends of the order of entry in a linked queue.
 """
 
 REPLICA = _record("batch first requests dispatched_ns ended_ns on_device")
@@ -168,6 +170,12 @@ class Board(NamedTuple):
     """
     giving: Any
     """int64: the stages that a join gives up (``lost_at``), the joins that give up a stage (``gone_at``)"""
+    service_level: Any
+    """int8 by request, where they have one"""
+    stage_levels: Any
+    """int64 (service levels, stages): the level of each stage"""
+    branches_skipped: Any
+    """int64 (service levels, stages): how many branches before each are skipped"""
     sinks_done: Any
     """int16 by request"""
     scratch: Any
@@ -222,6 +230,9 @@ _TYPES: dict[str, types.Type] = {
     "links": _array(_I32, 2),
     "levels": _array(_I32),
     "missing": _array(_I16),
+    "service_level": _array(_I8),
+    "stage_levels": _array(_I64, 2),
+    "branches_skipped": _array(_I64, 2),
     "sinks_done": _array(_I16),
     "scratch": _array(_I32, 2),
     "noise": _array(_F64, 2),

@@ -73,7 +73,7 @@ def _left(board: Board) -> list[Int64]:
 def _skipped(board: Board, k: int) -> SkipLog:
     count = int(board.stages[k]["skipped_n"])
     return SkipLog(
-        level=int(board.stages[k]["skips_at"]),
+        level=int(board.stages[k]["skips_at"] or board.stages[k]["passed_at"]),
         request=board.skipped[k, :count].astype(np.int64),
         at_ns=board.skipped_ns[k, :count].copy(),
     )
@@ -139,7 +139,7 @@ def _batches(board: Board, k: int, end_ns: int) -> BatchLog:
         attempt=np.broadcast_to(np.int8(1), count),
         lost=np.broadcast_to(np.bool_(False), count),
         discarded=np.broadcast_to(np.bool_(False), count),
-        level=board.graded[k, :count].copy() if board.stages[k]["degrade"] else None,
+        level=board.graded[k, :count].copy() if board.stages[k]["levels_n"] else None,
     )
 
 
@@ -223,6 +223,7 @@ def _requests(pipeline: Pipeline, board: Board, level: Int8) -> RequestLog:
         level=level,
         priority=board.priority[:n],
         reasons=_reasons(pipeline, dropped, board.why[dropped].tolist()),
+        service_level=board.service_level[:n] if pipeline.chooses else None,
     )
 
 

@@ -20,6 +20,7 @@ from policies.pipeline import (
     joins_that_give_up,
     predictions,
 )
+from policies.service_level import skipped_branches
 from policies.workload import ClosedWorkload, Workload
 from sim.compiled import layout
 from sim.compiled.layout import BATCH, EVENT, LEVELS, REPLICA, RUN, STAGE, Board
@@ -97,6 +98,7 @@ def prepare(pipeline: Pipeline, times: Sequence[Tabulated], workload: AnyWorkloa
         _lay_queue(row, k, spec, pipeline, run, n, flat)
     _lay_predictions(stages, pipeline, flat)
     _lay_giving_up(stages, pipeline, flat)
+    _lay_service_levels(run, stages, pipeline, flat)
     run["estimates"] = bool(stages["reads_estimates"].any())
     run["merges"] = any(
         stage.merge is not None and stage.merge.deadline_ns is not None for stage in pipeline.stages
@@ -156,7 +158,7 @@ def _lay_stage(row: Any, spec: Stage, pipeline: Pipeline, flat: _Flat) -> None:
         (Reads.HEAD, "reads_head"),
         (Reads.NEWEST, "reads_newest"),
     ):
-        row[name] = read in spec.reads
+        row[name] = read in pipeline.reads(spec)
     row["replica_at"] = flat.replicas
     flat.replicas += spec.replicas
     row["word_at"], row["word_n"] = flat.words, -(-spec.replicas // 64)
@@ -173,7 +175,7 @@ def _lay_giving_up(stages: Any, pipeline: Pipeline, flat: _Flat) -> None:
     """What joins do without: by join the stages, by stage the joins; and where skipped branches end."""
     for k, spec in enumerate(pipeline.stages):
         if spec.skips_at:
-            stages[k]["skips_at"] = spec.skips_at
+            stages[k]["passed_at" if spec.by_request else "skips_at"] = spec.skips_at
             stages[k]["skip_join"], _ = end_of_branch(pipeline, k)
     joins = joins_that_give_up(pipeline)
     for join, before in joins:
@@ -208,11 +210,24 @@ def _lay_rules(row: Any, spec: Stage, flat: _Flat) -> None:
     if spec.admission is not None:
         row["admit"] = rules_of(type(spec.admission)).addresses["admit"]
         _lay_parts(row, "gate_", spec.admission, flat)
-    if spec.degrade is not None and spec.levels:
-        row["degrade"] = rules_of(type(spec.degrade)).addresses["degrade"]
-        _lay_parts(row, "brake_", spec.degrade, flat)
+    if spec.degrades:
         row["levels_n"], row["costs_at"] = len(spec.levels), len(flat.floats)
         flat.floats += [level.cost for level in spec.levels]
+        row["by_request"] = spec.by_request
+        if spec.degrade is not None and not spec.by_request:
+            row["degrade"] = rules_of(type(spec.degrade)).addresses["degrade"]
+            _lay_parts(row, "brake_", spec.degrade, flat)
+
+
+def _lay_service_levels(run: Any, stages: Any, pipeline: Pipeline, flat: _Flat) -> None:
+    """The rule by which requests get theirs has one state, and is asked with the view of any stage."""
+    if pipeline.degrade is None or not pipeline.chooses:
+        return
+    run["choose"] = rules_of(type(pipeline.degrade)).addresses["degrade"]
+    run["service_levels_n"], run["together"] = len(pipeline.levels), 0
+    _lay_parts(stages[0], "brake_", pipeline.degrade, flat)
+    for name in (name for name in STAGE.names or () if name.startswith("brake_")):
+        stages[name] = stages[0][name]
 
 
 def _lay_parts(row: Any, whose: str, owner: Ruled, flat: _Flat) -> None:
@@ -300,13 +315,14 @@ def _board(
     replicas, words, idle_on = _replicas(pipeline, flat)
     means = flat.mean_ns or [np.zeros(1)]
     linked = bool(stages["linked"].any())
-    skips = n if stages["skips_at"].any() else 0
+    skips = n if (stages["skips_at"] | stages["passed_at"]).any() else 0
+    graded = bool((stages["degrade"] | stages["by_request"]).any())
     board = Board(
         run=runs,
         stages=stages,
         replicas=replicas,
         batches=np.empty((k, capacity), BATCH),
-        graded=np.empty((k, capacity if stages["degrade"].any() else 0), np.int8),
+        graded=np.empty((k, capacity if graded else 0), np.int8),
         heap=np.zeros(flat.replicas + 1, EVENT),
         thinking=np.zeros(1, EVENT),
         words=words,
@@ -333,6 +349,9 @@ def _board(
         levels=np.full(flat.levels, -1, np.int32),
         missing=np.zeros(flat.missing, np.int16),
         giving=np.array(flat.giving or [0], np.int64),
+        service_level=np.zeros(n if run["choose"] else 0, np.int8),
+        stage_levels=np.array([(0,) * k, *pipeline.levels], np.int64),
+        branches_skipped=_branches_skipped(pipeline),
         sinks_done=np.zeros(n if run["sinks"] > 1 else 0, np.int16),
         scratch=np.empty((2, n), np.int32),
         noise=np.empty((0, 0)),
@@ -351,6 +370,16 @@ def _board(
         board = _open(board, run, workload)
     runs[0] = run
     return board
+
+
+def _branches_skipped(pipeline: Pipeline) -> NDArray[np.int64]:
+    """(service levels, stages): of each stage, the branches before it that are skipped."""
+    found = np.zeros((len(pipeline.levels) + 1, len(pipeline.stages)), np.int64)
+    if pipeline.chooses:
+        for level, branches in enumerate(skipped_branches(pipeline)):
+            for join, _ in branches:
+                found[level, join] += 1
+    return found
 
 
 def _replicas(pipeline: Pipeline, flat: _Flat) -> tuple[Any, Any, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.compiled import alarms, bits, calls, flow, queues, service, views
+from sim.compiled import alarms, bits, calls, flow, levels, queues, service, views
 from sim.compiled.jit import called, inlined
 from sim.compiled.layout import MORE, MOST_SIZE, NEVER, NONSENSE, OVER, UNABLE
 
@@ -209,7 +209,7 @@ def _decide_stage(b: Any, now_ns: int, k: int) -> bool:
             st.wake_size = min(size, MOST_SIZE)
             return True
         if 0 < count <= views.most(b, k):
-            _start(b, now_ns, k, count)
+            _start(b, now_ns, k, levels.alike(b, k, count) if st.by_request else count)
         elif count < 0 and st.sheds and -count <= st.waiting:
             flow.shed(b, k, now_ns, -count)
         else:
@@ -227,7 +227,11 @@ def _start(b: Any, now_ns: int, k: int, count: int) -> None:
     """
     st = b.stages[k]
     run = b.run[0]
-    level = _level(b, now_ns, k) if st.degrade else 0
+    level = 0
+    if st.degrade:
+        level = _level(b, now_ns, k)
+    elif st.by_request:
+        level = levels.of_request(b, k, queues.request_of(b, k, queues.first(b, k)))
     st.last_dispatch_ns = now_ns
     if level and level == st.skips_at:
         count = flow.skip(b, k, now_ns, count)
@@ -253,7 +257,7 @@ def _start(b: Any, now_ns: int, k: int, count: int) -> None:
         b.free[replica.on_device] -= 1
     rested_ns = -1 if replica.ended_ns < 0 else now_ns - replica.ended_ns
     time_ns = service.time_ns(b, k, number, count, items, rested_ns)
-    if st.degrade:
+    if st.degrade or st.by_request:
         b.graded[k, number] = level
         if level:
             time_ns = int(np.rint(time_ns * b.floats[st.costs_at + level - 1]))
@@ -277,8 +281,8 @@ def _start(b: Any, now_ns: int, k: int, count: int) -> None:
 @called
 def _level(b: Any, now_ns: int, k: int) -> int:
     """The level of a batch that is sent now."""
-    levels = b.stages[k].levels_n
-    return min(max(calls.degrade(b.stages[k].degrade, (b, k, now_ns, levels)), 0), levels)
+    most = b.stages[k].levels_n
+    return min(max(calls.degrade(b.stages[k].degrade, (b, k, now_ns, most)), 0), most)
 
 
 @inlined

@@ -86,7 +86,7 @@ def with_stages(config: Config, stages: Sequence[StageConfig]) -> Config:
 def with_policy(config: Config, policy: Policy) -> Config:
     """The configuration with one policy at all stages, which serve in full."""
     stages = [replace(each, policy=policy, levels=(), degrade=None) for each in config.stages]
-    return with_stages(config, stages)
+    return with_stages(replace(config, levels=(), degrade=None), stages)
 
 
 def cost_ns(config: Config, stage: StageConfig) -> float:

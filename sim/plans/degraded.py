@@ -23,7 +23,7 @@ class Degraded:
     def made(self, spot: Spot) -> Config:
         """Raises NotApplicableError where no stage has levels."""
         stages = spot.config.stages
-        if not any(stage.levels and stage.degrade for stage in stages):
+        if spot.config.degrade is None and not any(each.levels and each.degrade for each in stages):
             raise NotApplicableError(
                 "no stage has cheaper levels to go to; give one `levels` and `degrade`"
             )
