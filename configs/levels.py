@@ -19,7 +19,8 @@ class LevelConfig:
     """A cheaper way to serve a stage's batches: fewer candidates, a lighter model, or both; or not at all."""
 
     cost: float | None = knob(
-        "factor of the stage's service time in a simulation; given unless the level is skip",
+        "factor of the stage's service time in a simulation; absent is what a full batch saves that takes so"
+        " few candidates, which the stage's service must know",
         default=None,
         gt=0,
         le=1,
@@ -87,7 +88,7 @@ def level_problems(
         if level.skip:
             yield from _skip_problems(here, level, len(levels) - number - 1, needed_because)
         elif level.cost is None:
-            yield f"{here}.cost", "is missing: what share of the service time the level takes"
+            yield from _cost_problems(here, level, comes_in)
         elif level.cost > cost:
             yield (
                 f"{here}.cost",
@@ -95,6 +96,20 @@ def level_problems(
                 " dearest to the cheapest",
             )
         cost = level.cost or cost
+
+
+def _cost_problems(
+    here: str, level: LevelConfig, comes_in: int | None
+) -> Iterator[tuple[str, str]]:
+    """Why the cost of a level has to be given that is not."""
+    if level.take is None or level.model is not None:
+        yield f"{here}.cost", "is missing: what share of the service time the level takes"
+    elif comes_in is None:
+        yield (
+            f"{here}.cost",
+            f"is missing, and nothing says of how many candidates the level takes {level.take}; give it, or"
+            " give the stages before a `keep`",
+        )
 
 
 def _skip_problems(

@@ -22,6 +22,7 @@ from sim.backends.base import Backend
 from sim.backends.choose import backend_for
 from sim.engines import Engine, EngineError
 from sim.service.base import ServiceModel
+from sim.service.level_costs import with_level_costs
 from sim.service.of_stage import model_of_stage
 from sim.service_times import ModelTimes, ReplayTimes, ServiceTimes
 from sim.simpy_driver import SimpyDriver
@@ -83,6 +84,7 @@ def pipeline_for(config: Config, workload: AnyWorkload) -> Pipeline:
     means, for requests of the workload's mean size, and each policy is fitted to its place.
     """
     mean_items = float(np.mean(workload.items)) if len(workload) else 1.0
+    config = with_level_costs(config)
 
     def predict(stage: StageConfig) -> Predict:
         model = model_of(config, stage.name)

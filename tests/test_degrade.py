@@ -222,7 +222,7 @@ def test_levels_survive_the_disk(tmp_path: Path) -> None:
             "degrade={kind: hysteresis, raise_above: 9ms, lower_below: 3ms}",
             "stages.rank.degrade: is given and levels is not, so that there is nothing to go to",
         ),
-        ("levels=[{take: 50}]", "stages.rank.levels[0].cost: is missing"),
+        ("levels=[{}]", "stages.rank.levels[0].cost: is missing"),
         ("levels=[{cost: 0}]", "stages.rank.levels[0].cost: must be more than 0"),
         ("levels=[{cost: 1.5}]", "stages.rank.levels[0].cost: must be at most 1"),
         (

@@ -27,6 +27,7 @@ from sim.plans.monolith import Monolith
 from sim.plans.trials import Trials
 from sim.service.affine import Affine
 from sim.service.base import ServiceModel
+from sim.service.level_costs import with_level_costs
 from sim.service.measured import Batches, measure
 from sim.service.of_stage import model_at_width, model_of_stage
 from sim.service.profile import Profile
@@ -324,6 +325,51 @@ tune:
   stages.recall.keep: {choices: [20, 100, 200]}
   stages.rank.keep: {choices: [20, 50, 150]}
 """
+
+
+# Levels
+
+DEGRADE = "degrade: {kind: hysteresis, raise_above: 2ms, lower_below: 1ms, hold: 5ms}"
+LEVELS = CHAIN.replace(
+    "  - {name: rank, replicas: 2,",
+    f"  - {{name: rank, levels: [{{take: 100}}, {{take: 50}}], {DEGRADE}, replicas: 1,",
+)
+
+
+def test_a_level_costs_what_a_full_batch_takes_of_so_many_candidates() -> None:
+    config = config_of(LEVELS)
+    full, half, quarter = (2000 + 16 * (40 + 2 * width) for width in (200, 100, 50))
+    levels = with_level_costs(config).stage("rank").levels
+    assert [level.cost for level in levels] == [half / full, quarter / full]
+    first, second = (
+        f"{{take: {take}, cost: {width / full!r}}}" for take, width in ((100, half), (50, quarter))
+    )
+    same = config_of(LEVELS, f"stages.rank.levels=[{first}, {second}]")
+    assert with_level_costs(same) is same
+    logs = [simulate(each, engine=engine) for each in (config, same) for engine in DRIVERS]
+    assert logs[0].requests.level.max() > 0
+    assert len({str(ended(log)) for log in logs}) == 1
+
+
+DRIVERS: tuple[Engine, ...] = ("simpy", "compiled")
+
+
+def test_a_level_whose_cost_nobody_knows_is_refused(tmp_path: Path) -> None:
+    assert "stages.rank.levels[0].cost: is missing: what share" in refused(
+        LEVELS, "stages.rank.levels=[{take: 100, model: {kind: mlp}}]"
+    )
+    alone = refused(LEVELS, "stages.recall.keep=null", "stages.rank.service=1ms")
+    assert "nothing says of how many candidates the level takes 100" in alone
+    lawless = config_of(LEVELS, "stages.rank.service=1ms")
+    with pytest.raises(ConfigError, match="does not say what a candidate takes; give it, or"):
+        simulate(lawless)
+    rising = config_of(LEVELS, "stages.rank.levels=[{take: 100}, {take: 150}]")
+    with pytest.raises(ConfigError, match="more than at the level before"):
+        simulate(rising)
+    path = saved(tmp_path / "p.json", MeasuredWidth(200, 250.0))
+    measured = config_of(LEVELS, f"stages.rank.service={{kind: profile, path: {path}}}")
+    first, second = (level.cost or 0 for level in with_level_costs(measured).stage("rank").levels)
+    assert 1 > first > second > 0
 
 
 # Plans
