@@ -101,6 +101,17 @@ def test_models_that_cannot_be_cut_exit_with_2(run: Run, tmp_path: Path) -> None
         assert said.error.startswith(f"{HERE}:{name} can")
 
 
+def test_a_cascade_is_no_model_to_cut(run: Run, tmp_path: Path) -> None:
+    said = run(
+        "partition", "configs/feed.yaml", "--strategy", "balanced", "--out", tmp_path / "parts"
+    )
+    assert said.error.startswith(
+        "configs/feed.yaml is a pipeline, whose stages are models of their own"
+    )
+    assert "`delayline tune configs/feed.yaml`" in said.error
+    assert not (tmp_path / "parts").exists()
+
+
 def test_devices_by_name() -> None:
     cores = parse_device("cpu:0,2")
     assert (cores.name, cores.settings["cores"], cores.threads) == ("cpu_0_2", [0, 2], 2)

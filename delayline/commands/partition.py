@@ -130,6 +130,12 @@ def partition(
     from executors.partition.costs import CostKind
     from executors.placement import available_cores
 
+    if Path(model).suffix in (".yaml", ".yml"):
+        raise CommandError(
+            f"{model} is a pipeline, whose stages are models of their own; partition cuts one model into"
+            f" stages. Choose `keep`, replicas and holds by `delayline tune {model}`, and see whether"
+            f" other stages would pay by `delayline compare {model} --plans`"
+        )
     if cost not in (known := [kind.value for kind in CostKind]):
         raise CommandError(f"--cost {cost} must be {' or '.join(known)}")
     if out is None and not listed:
