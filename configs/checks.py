@@ -172,7 +172,7 @@ def _stage(config: Config, stage: StageConfig) -> Iterator[Found]:
         )
     if stage.merge is not None:
         try:
-            stage.merge.check(len(config.parents()[stage.name]))
+            stage.merge.check(config.parents()[stage.name])
         except ValueError as error:
             yield f"{where}.merge", str(error)
     largest = _largest(workload.items)

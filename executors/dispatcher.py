@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from executors.payloads import Payloads
+from executors.presence import Ways, went_on
 from executors.slab import Columns
 from executors.transport import Back, Finished, Gone, Lost, Raised, Report, Transport
 from policies.commands import Complete, Drop, SetTimer, StartBatch, StartReplica, StopReplica
@@ -133,6 +134,12 @@ class Dispatcher:
         self._transport = transport
         self._listener = listener
         self._origin_ns = origin_ns
+        gone, ways = scheduler.gone(), Ways.of(scheduler.pipeline)
+        self._gone = [
+            {join: gone[join] for join in gone if join == stage or join in before}
+            for stage, before in enumerate(ways.before)
+        ]
+        """For each stage, who went on without a branch there or before."""
         self._dispatched_ns: dict[tuple[int, int], int] = {}
         self._intake: deque[Submission] = deque()
         self._timers: list[tuple[int, int, SetTimer]] = []
@@ -293,5 +300,6 @@ class Dispatcher:
         stage, replica = key = batch.stage, batch.replica
         self.running[key] = batch
         self._dispatched_ns[key] = self.now_ns
-        self._payloads.gather(stage, batch.computed, self._transport.inputs(stage, replica))
+        went = went_on(self._gone[stage], batch.computed) if self._gone[stage] else None
+        self._payloads.gather(stage, batch.computed, self._transport.inputs(stage, replica), went)
         self._transport.start(stage, replica, len(batch.computed), batch.level)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from executors.dispatcher import lateness
 from executors.levels import Cheaper, served_levels
-from executors.load import carried_by, generator
+from executors.load import generator
 from executors.payloads import check_inputs
 from executors.placement import Place, Placement, Places, place
 from executors.processes import ProcessTransport
@@ -26,6 +26,7 @@ from executors.stage_model import ModelSource
 from executors.startup import client_specs, sample_clients, warm_up
 from executors.wiring import Wiring, wire
 from executors.worker import Job
+from policies.merge_side_by_side import SideBySide
 from policies.pipeline import Pipeline
 from policies.runlog import RunLog
 from policies.workload import ClosedWorkload, Workload
@@ -106,7 +107,9 @@ class Executor:
         return sample_clients(self.pipeline, self._sources, rng, count)
 
     def fingerprint(self) -> str:
-        """A digest of what the models are and how they run: sources, batch sizes, threads, devices."""
+        """A digest of what the models are and how they run: sources, batch sizes, threads, devices,
+        merges.
+        """
         parts = [
             (
                 stage.name,
@@ -114,6 +117,7 @@ class Executor:
                 source,
                 keep,
                 [(at.threads, at.torch_device) for at in where],
+                *([] if stage.merge is None else [stage.merge.how]),
             )
             for stage, source, keep, where in zip(
                 self.pipeline.stages, self._sources, self._keep, self.places.replicas, strict=True
@@ -157,8 +161,7 @@ class Executor:
             raise ExecutorError("the executor is busy; finish the run or the session that is on")
         try:
             sent = {name: inputs[name] for name in wiring.client}
-            by_key = sampled and workload.keys is not None
-            source = generator(workload, sent, by_key=by_key)
+            source = generator(workload, sent, by_key=sampled and workload.keys is not None)
             sink = Collector(wiring, len(workload) if keep_answers else 0, source)
             cores = self.places.dispatcher_cores
             lost, failures = transport.lost, len(transport.failures)
@@ -175,8 +178,7 @@ class Executor:
             log = session.log({**facts, **(info or {})})
         finally:
             self._busy.release()
-        carried = carried_by(log.requests, sent, by_key=by_key) if keep_answers else {}
-        return RunResult(log, sink.answers, carried, interrupted)
+        return RunResult(log, sink.answers, interrupted)
 
     def serve(self, *, pipeline: Pipeline | None = None) -> LiveSession:
         """Begin to serve requests as they are submitted; end it by :meth:`finish`."""
@@ -231,11 +233,11 @@ class Executor:
         rows = max(stage.max_batch for stage in self.pipeline.stages)
         sample = self.sample_inputs(rows)
         self._wiring = wiring = wire(self.pipeline, specs, client_specs(sample))
-        for stage, model, row in zip(
-            self.pipeline.stages, wiring.models, self._replicas, strict=True
-        ):
-            for replica in row:
-                replica.attach(Layout(model.inputs, model.outputs, stage.max_batch))
+        for number, stage in enumerate(self.pipeline.stages):
+            outputs = wiring.models[number].outputs
+            layout = Layout(wiring.memory[number], outputs, stage.max_batch)
+            for replica in self._replicas[number]:
+                replica.attach(layout, wiring.joins[number])
         warm_up(wiring, self._replicas, sample, rows)
         self._transport = ProcessTransport(
             self._replicas, respawn=self._respawn, spin_ns=self._spin_ns
@@ -254,6 +256,11 @@ class Executor:
         for stage, up, levels in zip(
             pipeline.stages, self.pipeline.stages, self._levels, strict=True
         ):
+            if (stage.merge or SideBySide()).how != (up.merge or SideBySide()).how:
+                raise ExecutorError(
+                    f"stages.{stage.name}.merge: the workers that are up merge otherwise; only quorum and"
+                    " deadline may differ. Start the executor with this merge"
+                )
             if served_levels(stage) > len(levels):
                 raise ExecutorError(
                     f"stages.{stage.name}.levels: the workers that are up serve {len(levels)} cheaper levels,"

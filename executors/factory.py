@@ -34,7 +34,7 @@ class FactorySource(ModelSource):
 
     def load(self, device: str, keep: int | None) -> StageModel:
         """Call the function; raises FactoryError that names it for anything that goes wrong."""
-        function = self._find()
+        function = found_function(self.function, "model factory")
         try:
             model = function(device=device, keep=keep, **(self.arguments or {}))
         except Exception as error:
@@ -76,23 +76,21 @@ class FactorySource(ModelSource):
             drawn[name] = rng.standard_normal((count, *spec.shape)).astype(np.dtype(spec.dtype))
         return drawn
 
-    def _find(self) -> Callable[..., Any]:
-        module_name, colon, name = self.function.partition(":")
-        if not colon or not module_name or not name.isidentifier():
-            raise FactoryError(
-                f"model factory must read `package.module:function`, not {self.function!r}"
-            )
-        try:
-            module = importlib.import_module(module_name)
-        except Exception as error:
-            raise FactoryError(
-                f"model factory {self.function!r}: module {module_name!r} cannot be imported: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        found = getattr(module, name, None)
-        if not callable(found):
-            raise FactoryError(
-                f"model factory {self.function!r}: module {module_name!r} has no function {name!r}"
-            )
-        function: Callable[..., Any] = found
-        return function
+
+def found_function(name: str, what: str) -> Callable[..., Any]:
+    """What ``package.module:function`` names. Raises FactoryError, which says of ``what`` it is spoken."""
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute.isidentifier():
+        raise FactoryError(f"{what} must read `package.module:function`, not {name!r}")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise FactoryError(
+            f"{what} {name!r}: module {module_name!r} cannot be imported: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        raise FactoryError(f"{what} {name!r}: module {module_name!r} has no function {attribute!r}")
+    function: Callable[..., Any] = found
+    return function

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from executors.merging import PRESENT
+from executors.presence import Mask, Went
 from executors.slab import Columns
 from executors.wiring import CLIENT, Column, Wiring
 
@@ -57,13 +59,24 @@ class Payloads:
         for name in self._client:
             self._tables[CLIENT, name][rows] = inputs[name]
 
-    def gather(self, stage: int, requests: Sequence[int], into: Columns) -> None:
-        """Put the inputs of a batch into a replica's memory, in the batch's order."""
+    def gather(
+        self, stage: int, requests: Sequence[int], into: Columns, went: Went | None = None
+    ) -> None:
+        """Put the inputs of a batch into a replica's memory, in the batch's order.
+
+        ``went`` tells who went on without which branch; None where nobody did. A tensor that is missing is
+        zeros, or what its branch's default says.
+        """
         rows = self._row_of[np.asarray(requests, np.int64)]
         count = len(rows)
         for name, column in self._wiring.inputs[stage].items():
             # mode="clip" lets take write into ``out`` directly; the rows are in range.
             np.take(self._tables[column], rows, axis=0, out=into[name][:count], mode="clip")
+        if self._wiring.joins[stage] is not None:
+            into[PRESENT][:count] = True
+        if went is not None:
+            rows_of = {name: into[name][:count] for name in self._wiring.memory[stage]}
+            without(self._wiring, stage, rows_of, went)
 
     def scatter(
         self,
@@ -105,6 +118,29 @@ class Payloads:
             self._tables[column] = np.concatenate([table, np.zeros_like(table)])
         self._capacity = 2 * old
         self._free[:0] = range(self._capacity - 1, old - 1, -1)
+
+
+def without(wiring: Wiring, stage: int, columns: Columns, went: Went) -> None:
+    """In a batch's inputs, (rows, ...) by name in the stage's memory, mark which branches are missing, and
+    fill what passes on as it is.
+    """
+    ways, joined, inputs = wiring.ways, wiring.joins[stage], wiring.inputs[stage]
+    taken: set[str] = set()
+    for number, names in enumerate(() if joined is None else joined.takes.values()):
+        taken.update(names.values())
+        for producer in {inputs[name][0] for name in names.values()}:
+            there = ways.through(stage, number, producer, went)
+            if there is not None:
+                columns[PRESENT][:, number] &= there
+    masks: dict[int, Mask | None] = {}
+    for name, (producer, _) in inputs.items():
+        if name in taken or producer == CLIENT:
+            continue
+        if producer not in masks:
+            masks[producer] = ways.reaches(stage, producer, went)
+        there = masks[producer]
+        if there is not None:
+            columns[name][~there] = wiring.fills[stage].get(name, 0)
 
 
 def check_inputs(wiring: Wiring, inputs: Mapping[str, NDArray[Any]], rows: int | None) -> int:

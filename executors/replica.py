@@ -10,6 +10,7 @@ from multiprocessing import reduction, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
+from executors.merging import Joined
 from executors.slab import Columns, Layout, Slab
 from executors.wiring import ModelSpecs
 from executors.worker import Job, Reply, order, serve
@@ -37,6 +38,7 @@ class Replica:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.slab: Slab | None = None
+        self._joined: Joined | None = None
         self.warm_inputs: Columns = {}
         """Inputs that are good for running a batch of the full size."""
         self._process: SpawnProcess | None = None
@@ -86,12 +88,13 @@ class Replica:
             return answer
         raise ModelError(f"stage {self.job.stage}: its model cannot be loaded: {answer}")
 
-    def attach(self, layout: Layout) -> None:
-        """Give the process the replica's memory, which is made at the first time."""
+    def attach(self, layout: Layout, joined: Joined | None) -> None:
+        """Give the process the replica's memory, which is made at the first time, and its merge."""
         if self.slab is None:
             self.slab = Slab(layout)
+        self._joined = joined
         try:
-            self.pipe.send(self.slab.layout)
+            self.pipe.send((self.slab.layout, joined))
             reduction.send_handle(self.pipe, self.slab.fd, self.pid)  # type: ignore[attr-defined, unused-ignore]
         except OSError:
             raise self._died("before it could serve") from None
@@ -134,7 +137,7 @@ class Replica:
         self.end()
         self.launch()
         self.loaded()
-        self.attach(self.memory.layout)
+        self.attach(self.memory.layout, self._joined)
         self.warm_up()
 
     def kill(self) -> None:

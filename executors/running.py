@@ -32,8 +32,6 @@ class RunResult:
 
     log: RunLog
     answers: Columns
-    sent: Columns
-    """Row k is what request k carried; without rows where answers are not kept."""
     interrupted: bool
     """Ctrl-C ended the run early; the log has the requests that had been sent."""
 

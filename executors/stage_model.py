@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from policies.tensors import TensorSpec as TensorSpec
+
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """Shape of one request's row, without the batch dimension, and dtype by torch's name.
-
-    A dimension of -1 in an input is as long as whatever stage (or client) provides it makes it.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    """``float32``, ``int64``, ``int32``, ``bool``, ..."""
 
 
 class StageModel(Protocol):

@@ -6,13 +6,18 @@ out, or else what the client sent under that name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from executors.factory import FactoryError
+from executors.merging import PRESENT, Joined, column_of, loaded
+from executors.presence import Ways
 from executors.stage_model import TensorSpec
-from policies.pipeline import Pipeline
+from policies.merge import MergeError
+from policies.merge_side_by_side import SideBySide
+from policies.pipeline import Pipeline, Stage
 
 CLIENT = -1
 """The producer of what a client sends."""
@@ -41,7 +46,17 @@ class Wiring:
     columns: Mapping[Column, TensorSpec]
     """Every tensor that is kept for a later stage or for the answer."""
     inputs: tuple[Mapping[str, Column], ...]
-    """Per stage, input name to the column that provides it."""
+    """Per stage, name in its memory to the column that provides it: its model's inputs, less those that its
+    merge makes, and what the merge takes.
+    """
+    memory: tuple[Mapping[str, TensorSpec], ...]
+    """Per stage, what goes into a replica's memory: :attr:`inputs`, and which branches are there."""
+    joins: tuple[Joined | None, ...]
+    """Per stage, the merge that makes some of its model's inputs; None where nothing is made."""
+    fills: tuple[Mapping[str, float], ...]
+    """Per stage, by name in :attr:`inputs`, what stands for a branch's tensor that is missing; else zero."""
+    ways: Ways
+    """The graph of the stages."""
     models: tuple[ModelSpecs, ...]
     """Per stage, its tensors with all dimensions known."""
     answers: Mapping[str, Column]
@@ -58,45 +73,112 @@ def wire(
     pipeline: Pipeline, models: Sequence[ModelSpecs], client: Mapping[str, TensorSpec]
 ) -> Wiring:
     """Connect the stages, given what a client sends. Raises WiringError."""
-    for stage in pipeline.stages:
-        if stage.partial:
-            raise WiringError(
-                f"stage {stage.name} goes on before all branches are done (quorum or deadline of its"
-                " merge), which only a simulation does so far; leave the merge out of a real run"
-            )
-    index = {stage.name: number for number, stage in enumerate(pipeline.stages)}
-    before = _ancestors(pipeline, index)
+    ways = Ways.of(pipeline)
     known: dict[Column, TensorSpec] = {(CLIENT, name): spec for name, spec in client.items()}
     used: dict[Column, TensorSpec] = {}
-    inputs, resolved = [], []
+    inputs, memory, joins, resolved = [], [], [], []
     for number, stage in enumerate(pipeline.stages):
-        columns, specs = {}, {}
-        for name, spec in models[number].inputs.items():
-            column = _provider(pipeline, before, known, number, name)
+        wanted = models[number].inputs
+        joined, columns = _join(pipeline, ways, known, number, wanted)
+        specs = {}
+        for name, spec in wanted.items():
+            if joined is not None and name in joined.gives:
+                specs[name] = _fit(stage.name, name, spec, "its merge", joined.gives[name])
+                continue
+            column = _provider(pipeline, ways.before, known, number, name)
             specs[name] = _fit(stage.name, name, spec, _said(pipeline, column), known[column])
             columns[name] = column
-            used[column] = known[column]
         for name, spec in models[number].outputs.items():
             _check_output(stage.name, name, spec)
             known[number, name] = spec
+        lies = {name: known[column] for name, column in columns.items()}
+        used.update({column: known[column] for column in columns.values()})
         inputs.append(columns)
+        memory.append(lies if joined is None else {**lies, PRESENT: joined.present})
+        joins.append(joined)
         resolved.append(replace(models[number], inputs=specs))
     answers = _answers(pipeline, models)
     used.update({column: known[column] for column in answers.values()})
-    return Wiring(used, tuple(inputs), tuple(resolved), answers)
+    return Wiring(
+        used,
+        tuple(inputs),
+        tuple(memory),
+        tuple(joins),
+        tuple(
+            _fills(stage, ways, number, columns)
+            for number, (stage, columns) in enumerate(zip(pipeline.stages, inputs, strict=True))
+        ),
+        ways,
+        tuple(resolved),
+        answers,
+    )
 
 
-def _ancestors(pipeline: Pipeline, index: Mapping[str, int]) -> list[set[int]]:
-    before: list[set[int]] = []
-    for stage in pipeline.stages:
-        parents = {index[parent] for parent in stage.parents}
-        before.append(parents.union(*(before[parent] for parent in parents)))
-    return before
+def _join(
+    pipeline: Pipeline,
+    ways: Ways,
+    known: Mapping[Column, TensorSpec],
+    number: int,
+    wanted: Mapping[str, TensorSpec],
+) -> tuple[Joined | None, dict[str, Column]]:
+    """The merge of a stage, and the columns that it takes by their names in the stage's memory."""
+    stage = pipeline.stages[number]
+    if stage.merge is None or isinstance(stage.merge, SideBySide):
+        return None, {}
+    seen = {
+        pipeline.stages[parent].name: _seen(ways, known, parent) for parent in ways.parents[number]
+    }
+    common = [name for name in wanted if len({columns.get(name) for columns in seen.values()}) == 1]
+    try:
+        merge = loaded(stage.merge.how)
+        specs = {
+            branch: {name: known[column] for name, column in columns.items()}
+            for branch, columns in seen.items()
+        }
+        fitted = merge.fit(specs, list(wanted), common)
+    except (MergeError, FactoryError) as error:
+        raise WiringError(f"stage {stage.name}, merge {stage.merge.kind}: {error}") from error
+    takes = {
+        branch: {name: column_of(branch, name) for name in names}
+        for branch, names in fitted.takes.items()
+    }
+    columns = {
+        column_of(branch, name): seen[branch][name]
+        for branch, names in fitted.takes.items()
+        for name in names
+    }
+    return Joined(merge, takes, fitted.gives), columns
+
+
+def _seen(ways: Ways, known: Mapping[Column, TensorSpec], last: int) -> dict[str, Column]:
+    """What a branch that ends in stage ``last`` puts out, by name: of the nearest stage that does."""
+    line = ways.before[last] | {last}
+    found: dict[str, Column] = {}
+    for name in sorted({name for producer, name in known if producer in line}):
+        givers = [other for other in line if (other, name) in known]
+        nearest = [one for one in givers if not any(one in ways.before[other] for other in givers)]
+        if len(nearest) == 1:
+            found[name] = nearest[0], name
+    return found
+
+
+def _fills(
+    stage: Stage, ways: Ways, number: int, columns: Mapping[str, Column]
+) -> dict[str, float]:
+    """What a merge's ``default`` says of tensors that pass on as they are."""
+    found: dict[str, float] = {}
+    for name, (producer, _) in columns.items():
+        for branch, parent in zip(stage.parents, ways.parents[number], strict=True):
+            on_it = producer == parent or producer in ways.before[parent]
+            fill = stage.merge.fill(branch) if stage.merge is not None and on_it else None
+            if fill is not None:
+                found.setdefault(name, fill)
+    return found
 
 
 def _provider(
     pipeline: Pipeline,
-    before: Sequence[set[int]],
+    before: Sequence[Collection[int]],
     known: Mapping[Column, TensorSpec],
     number: int,
     name: str,
@@ -109,13 +191,13 @@ def _provider(
         names = " and ".join(pipeline.stages[one].name for one in sorted(nearest))
         raise WiringError(
             f"stage {stage} takes {name!r}, which {names} both put out on different branches; "
-            "give one of them another name"
+            "give one of them another name, or merge them"
         )
     if nearest:
         return nearest[0], name
     if (CLIENT, name) in known:
         return CLIENT, name
-    there = sorted({key for producer, key in known if producer in before[number] | {CLIENT}})
+    there = sorted({key for producer, key in known if producer in {*before[number], CLIENT}})
     raise WiringError(
         f"stage {stage} takes {name!r}, which no stage before it puts out and no client sends; "
         f"there is: {', '.join(there) or 'nothing'}"

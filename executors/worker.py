@@ -1,9 +1,9 @@
 """A worker process: one replica's model, run on batches that lie in shared memory.
 
 The owner speaks first over a pipe. To load: nothing need be sent, the worker answers with what the
-model takes and gives. Then the layout of the memory and its descriptor; then, for every batch, the
-number of requests and the level to run it at (see :func:`order`), answered by a :class:`Reply`. A closed
-pipe ends the worker.
+model takes and gives. Then the layout of the memory, the merge if there is one, and the descriptor; then,
+for every batch, the number of requests and the level to run it at (see :func:`order`), answered by a
+:class:`Reply`. A closed pipe ends the worker.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import os
 import select
 import struct
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, NamedTuple
 
 from executors.levels import Cheaper, models_at
+from executors.merging import Joined
 from executors.placement import Place
 from executors.realtime import keep_freed_memory, pin_this_thread
-from executors.slab import Layout
+from executors.slab import Columns, Layout
 from executors.stage_model import ModelSource, StageModel, TensorSpec
 from executors.wiring import ModelSpecs
 
@@ -98,11 +99,13 @@ def serve(job: Job, pipe: Connection) -> None:
             pipe.send(describe(error))
             return
         pipe.send(specs)
-        layout: Layout = pipe.recv()
+        layout: Layout
+        joined: Joined | None
+        layout, joined = pipe.recv()
         fd = reduction.recv_handle(pipe)
         memory = mmap.mmap(fd, layout.size_bytes)
         os.close(fd)
-        _run_batches(pipe, _runner(job, models, layout, memory))
+        _run_batches(pipe, _runner(job, models, layout, joined, memory))
 
 
 Run = Callable[[int, int], Reply]
@@ -122,17 +125,43 @@ def _load(job: Job) -> list[StageModel]:
     return models_at(job.source.load(device, job.keep), job.levels, device, job.keep)
 
 
-def _runner(job: Job, models: Sequence[StageModel], layout: Layout, memory: mmap.mmap) -> Run:
+def _runner(
+    job: Job,
+    models: Sequence[StageModel],
+    layout: Layout,
+    joined: Joined | None,
+    memory: mmap.mmap,
+) -> Run:
     import torch
 
-    inputs, outputs = (
-        {name: torch.from_numpy(array) for name, array in side.items()}
-        for side in layout.views(memory)
-    )
+    taken, given = layout.views(memory)
+    inputs = feed(taken, models[0].inputs, joined)
+    outputs = {name: torch.from_numpy(array) for name, array in given.items()}
     if job.place.cuda is None:
         return _on_cpu(models, layout, inputs, outputs)
     _pin(memory, layout.size_bytes)
     return _on_cuda(job, models, layout, inputs, outputs)
+
+
+Feed = Callable[[int], "Tensors"]
+"""Gives a model's inputs of the first so many requests."""
+
+
+def feed(columns: Columns, names: Collection[str], joined: Joined | None) -> Feed:
+    """The inputs of these names as they lie in the columns, or merged of them where a merge makes them."""
+    import torch
+
+    made = {} if joined is None else joined.gives
+    straight = {name: torch.from_numpy(columns[name]) for name in names if name not in made}
+
+    def of(requests: int) -> Tensors:
+        batch = {name: tensor[:requests] for name, tensor in straight.items()}
+        if joined is not None:
+            merged = joined.merged({name: column[:requests] for name, column in columns.items()})
+            batch.update({name: torch.from_numpy(array) for name, array in merged.items()})
+        return batch
+
+    return of
 
 
 def _run_batches(pipe: Connection, run: Run) -> None:
@@ -150,7 +179,7 @@ def _run_batches(pipe: Connection, run: Run) -> None:
         worked = True
 
 
-def _on_cpu(models: Sequence[StageModel], layout: Layout, inputs: Tensors, outputs: Tensors) -> Run:
+def _on_cpu(models: Sequence[StageModel], layout: Layout, inputs: Feed, outputs: Tensors) -> Run:
     import torch
 
     def run(requests: int, level: int) -> Reply:
@@ -158,8 +187,7 @@ def _on_cpu(models: Sequence[StageModel], layout: Layout, inputs: Tensors, outpu
         error = ""
         try:
             with torch.inference_mode():
-                batch = {name: tensor[:requests] for name, tensor in inputs.items()}
-                result = models[level](batch)
+                result = models[level](inputs(requests))
                 for name, tensor in _checked(result, layout.outputs, requests).items():
                     outputs[name][:requests].copy_(tensor)
         except Exception as raised:
@@ -171,7 +199,7 @@ def _on_cpu(models: Sequence[StageModel], layout: Layout, inputs: Tensors, outpu
 
 
 def _on_cuda(
-    job: Job, models: Sequence[StageModel], layout: Layout, inputs: Tensors, outputs: Tensors
+    job: Job, models: Sequence[StageModel], layout: Layout, inputs: Feed, outputs: Tensors
 ) -> Run:
     """Copies and kernels go to a stream of the replica's own; the host waits for its last event."""
     import torch
@@ -188,8 +216,8 @@ def _on_cuda(
         try:
             with torch.inference_mode(), torch.cuda.stream(stream):
                 batch = {
-                    name: tensor[:requests].to(device, non_blocking=True)
-                    for name, tensor in inputs.items()
+                    name: tensor.to(device, non_blocking=True)
+                    for name, tensor in inputs(requests).items()
                 }
                 begin.record(stream)
                 result = models[level](batch)

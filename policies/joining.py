@@ -26,6 +26,8 @@ class Joining:
         "_merge",
         "_needed",
         "_parents",
+        "_went",
+        "_went_ns",
         "gives_up",
         "gone",
     )
@@ -41,6 +43,9 @@ class Joining:
         """Request to the bits of its branches that were skipped, for those that have not gone on."""
         self._due: list[tuple[int, int]] = []
         """Heap of (due_ns, request) of those whose time is still to come."""
+        self._went_ns = 0
+        self._went: set[int] = set()
+        """Those that went on at that instant: a branch that is done at the same one is still in time."""
         self.gone: dict[int, int] = {}
         """Requests that went on with a branch missing, to the bits of those that were there."""
         self.gives_up: list[StageState] = []
@@ -57,6 +62,8 @@ class Joining:
         complete = []
         for request in requests:
             if request in self.gone:
+                if now_ns == self._went_ns and request in self._went:
+                    self.gone[request] |= 1 << parent
                 continue
             before = self._done.get(request, 0)
             done = before | 1 << parent
@@ -67,7 +74,7 @@ class Joining:
                 del self._done[request]
                 complete.append(request)
             elif count >= self._needed_by(request) or due_ns <= now_ns:
-                self.give_up(request)
+                self._go(now_ns, request)
                 complete.append(request)
             elif not before and due_ns != NEVER_NS:
                 heapq.heappush(self._due, (due_ns, request))
@@ -97,7 +104,7 @@ class Joining:
         found = []
         while self.due_ns <= now_ns:
             request = heapq.heappop(self._due)[1]
-            self.give_up(request)
+            self._go(now_ns, request)
             found.append(request)
         return sorted(found)
 
@@ -110,6 +117,13 @@ class Joining:
         """The request has gone on, from here or from a join further down: nothing more of it counts."""
         self.gone[request] = self._done.pop(request, 0)
         self._absent.pop(request, None)
+
+    def _go(self, now_ns: int, request: int) -> None:
+        """The request goes on from here with a branch missing, so far."""
+        if now_ns != self._went_ns:
+            self._went_ns, self._went = now_ns, set()
+        self._went.add(request)
+        self.give_up(request)
 
     def _due_ns(self, request: int) -> int:
         return NEVER_NS if self._merge is None else self._merge.due_ns(self._arrival_ns[request])

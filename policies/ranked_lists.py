@@ -68,11 +68,12 @@ def summed(ids: Ids, gains: NDArray[np.float64]) -> tuple[Ids, NDArray[np.float6
 def best(ids: Ids, scores: Scores, keep: int) -> tuple[Ids, NDArray[np.float32]]:
     """The ``keep`` candidates of the highest scores, best first: ids and scores, (rows, keep) each.
 
-    Of equal scores the lower item number comes first, and a score that is not a number comes last of all
-    candidates. Where a row has fewer, ``NO_ITEM`` and ``NO_SCORE`` fill it up.
+    Of equal scores the lower item number comes first; what has a score that is not a number is no candidate.
+    Where a row has fewer, ``NO_ITEM`` and ``NO_SCORE`` fill it up.
     """
     exact = scores.astype(np.float32)
-    order = np.lexsort((ids, -exact, np.isnan(exact), ids < 0), axis=1)[:, :keep]
+    ids = np.where(np.isnan(exact), NO_ITEM, ids)
+    order = np.lexsort((ids, -exact, ids < 0), axis=1)[:, :keep]
     chosen = np.take_along_axis(ids, order, axis=1)
     there = chosen >= 0
     found = np.full((len(ids), keep), NO_ITEM, np.int64)

@@ -18,7 +18,16 @@ from policies.immediate import Immediate
 from policies.litserve import LitServe
 from policies.load_adaptive import LoadAdaptive
 from policies.merge import Merge
+from policies.merge_concat import Concat
+from policies.merge_function import FunctionMerge
+from policies.merge_logit_mean import LogitMean
+from policies.merge_mean import Mean
+from policies.merge_mmr import Mmr
+from policies.merge_rrf import Rrf
 from policies.merge_side_by_side import SideBySide
+from policies.merge_top_k import TopK
+from policies.merge_weighted import Weighted
+from policies.merge_zip import Zip
 from policies.mosec import Mosec
 from policies.nexus import Nexus
 from policies.predicted_lateness import PredictedLateness
@@ -54,7 +63,21 @@ POLICIES: dict[str, type[Policy]] = {
 }
 """Kind to class."""
 
-MERGES: dict[str, type[Merge]] = {merge.kind: merge for merge in (SideBySide,)}
+MERGES: dict[str, type[Merge]] = {
+    merge.kind: merge
+    for merge in (
+        SideBySide,
+        Zip,
+        Concat,
+        TopK,
+        Weighted,
+        Rrf,
+        Mmr,
+        Mean,
+        LogitMean,
+        FunctionMerge,
+    )
+}
 """Kind to class."""
 
 ADMISSIONS: dict[str, type[Admission]] = {

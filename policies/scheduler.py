@@ -16,7 +16,7 @@ The form follows h11 and dask's worker state machine ("sans I/O").
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from policies import alarms, flow
@@ -393,6 +393,16 @@ class Scheduler(Board):
         riders = here.flight.riders(batch.batch) if here.flight is not None else ()
         requests = [*batch.requests, *(rider.request for rider in riders)]
         return requests, [*rows, *(rider.row for rider in riders)]
+
+    def gone(self) -> dict[int, Mapping[int, int]]:
+        """By each stage that goes on without branches, a live view of who did so: request to the bits of
+        the parents, by number, that were there.
+        """
+        return {
+            stage.index: stage.joining.gone
+            for stage in self.stages
+            if stage.joining is not None and stage.spec.partial
+        }
 
     @property
     def batches_arrivals(self) -> bool:

@@ -88,6 +88,23 @@ def joins(log: RunLog) -> list[Join]:
     return [join for join in meetings(log) if len(join.parents) > 1]
 
 
+def missing(log: RunLog) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """Who went on without which branch: by joined stage and by branch, which goes by the name of its last
+    stage, (n,) by request id. True of completed requests only, and of those that came by the join.
+    """
+    found = paths(log)
+    completed = log.requests.outcome == Outcome.COMPLETED
+    gone: dict[str, dict[str, NDArray[np.bool_]]] = {}
+    for join in joins(log):
+        if join.name and log.stages[join.index].partial:
+            came = completed & (found.entered_ns[join.index] >= 0)
+            gone[join.name] = {
+                log.stages[parent].name: came & (in_time < 0)
+                for parent, in_time in zip(join.parents, found.in_time(join), strict=True)
+            }
+    return gone
+
+
 def missing_share(log: RunLog) -> float:
     """Of the results that joins wait for, the share that they went on without; of completed requests."""
     partial = [join for join in joins(log) if join.name and log.stages[join.index].partial]

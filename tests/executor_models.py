@@ -138,3 +138,89 @@ class _Seen:
         if self.source.each_s:
             time.sleep(self.source.each_s * batch["x"].numel())
         return {self.source.gives: self.source.factor * batch["x"].sum(dim=1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked(ModelSource):
+    """``width`` candidates of a user's number, ``step`` apart, their scores falling; after ``work_s``."""
+
+    kind: ClassVar[str] = "test-ranked"
+
+    step: int = 1
+    width: int = 4
+    work_s: float = 0.0
+    gives: tuple[str, ...] = ("candidates", "scores")
+
+    def load(self, device: str, keep: int | None) -> StageModel:
+        return _Ranked(self)
+
+    def sample_inputs(self, rng: Generator, count: int) -> Mapping[str, NDArray[Any]]:
+        return {"user": rng.integers(0, 50, count)}
+
+
+class _Ranked:
+    def __init__(self, source: Ranked) -> None:
+        self.source = source
+        self.inputs: Mapping[str, TensorSpec] = {"user": TensorSpec((), "int64")}
+        every = {
+            "candidates": TensorSpec((source.width,), "int64"),
+            "scores": TensorSpec((source.width,), "float32"),
+        }
+        self.outputs: Mapping[str, TensorSpec] = {name: every[name] for name in source.gives}
+
+    def __call__(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        import torch
+
+        place = torch.arange(self.source.width)
+        if self.source.work_s:
+            time.sleep(self.source.work_s)
+        user = batch["user"][:, None]
+        return {
+            "candidates": (user + place * self.source.step) % 50,
+            "scores": (1.0 / (1 + place) + user * 0.001).float(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Passes(ModelSource):
+    """Puts out the list that it takes."""
+
+    kind: ClassVar[str] = "test-passes"
+
+    width: int = 4
+
+    def load(self, device: str, keep: int | None) -> StageModel:
+        return _Passes(self)
+
+    def sample_inputs(self, rng: Generator, count: int) -> Mapping[str, NDArray[Any]]:
+        return {}
+
+
+class _Passes:
+    def __init__(self, source: Passes) -> None:
+        self.outputs: Mapping[str, TensorSpec] = {
+            "candidates": TensorSpec((source.width,), "int64"),
+            "scores": TensorSpec((source.width,), "float32"),
+        }
+        self.inputs: Mapping[str, TensorSpec] = self.outputs
+
+    def __call__(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        return batch
+
+
+def thirds(
+    branches: Mapping[str, Mapping[str, NDArray[Any]]],
+    present: Mapping[str, NDArray[np.bool_]],
+    scale: float,
+) -> Mapping[str, NDArray[Any]]:
+    """A merge function: the sum of the branches, scaled, plus how many of them are there."""
+    total = sum(of["y"] for of in branches.values())
+    there = sum(mask.astype(np.float32) for mask in present.values())
+    return {"y": (total * np.float32(scale) + np.asarray(there)[:, None]).astype(np.float32)}
+
+
+def unfit(
+    branches: Mapping[str, Mapping[str, NDArray[Any]]], present: Mapping[str, NDArray[np.bool_]]
+) -> Mapping[str, NDArray[Any]]:
+    """A merge function that returns one row too few."""
+    return {"y": next(iter(branches.values()))["y"][1:]}

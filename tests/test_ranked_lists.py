@@ -86,11 +86,11 @@ def test_a_list_of_nothing_counts_for_nothing() -> None:
     assert (empty[1] == NO_SCORE).all()
 
 
-def test_the_best_are_by_score_then_item_and_no_number_comes_last() -> None:
+def test_the_best_are_by_score_then_item_and_what_has_no_number_is_none() -> None:
     ids = np.array([[9, 3, NO_ITEM, 5, 4]])
     ranked, scores = best(ids, np.array([[1.0, 2.0, 99.0, np.nan, 1.0]]), 5)
-    assert ranked.tolist() == [[3, 4, 9, 5, NO_ITEM]]
-    np.testing.assert_array_equal(scores, np.array([[2, 1, 1, np.nan, NO_SCORE]], np.float32))
+    assert ranked.tolist() == [[3, 4, 9, NO_ITEM, NO_ITEM]]
+    np.testing.assert_array_equal(scores, np.array([[2, 1, 1, NO_SCORE, NO_SCORE]], np.float32))
     assert best(ids[:0], np.empty((0, 5)), 2)[0].shape == (0, 2)
 
 
