@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
+from delayline.quality_told import score_cells
 from delayline.tables import plain_table
-from reports.confidence import Estimate
-from reports.list_scores import SCORES, TOP
-from reports.quality_table import QualityTable, Row, Way
+from reports.list_scores import TOP
+from reports.quality_table import QualityTable, Way, row_json, scores_json
 
 
 def print_evaluated(console: Console, name: str, table: QualityTable) -> None:
@@ -43,10 +43,10 @@ def print_evaluated(console: Console, name: str, table: QualityTable) -> None:
         shown.add_row(
             *_widths(row.way, keeping),
             *([row.way.told() or "in full"] if served else []),
-            *_cells(row.scores),
+            *score_cells(row.scores),
         )
     full = ["full model", *[""] * (len(keeping) - 1)]
-    shown.add_row(*full, *([""] if served else []), *_cells(table.full))
+    shown.add_row(*full, *([""] if served else []), *score_cells(table.full))
     console.print(shown)
     console.print("± is half of the 95% bootstrap interval over users")
     if table.length < TOP:
@@ -60,27 +60,11 @@ def evaluated_json(table: QualityTable) -> dict[str, Any]:
         "length": table.length,
         "ranker": table.ranker,
         "candidates": table.candidates,
-        "full": {name: table.full[name].to_json() for name in SCORES},
-        "rows": [_row_json(row) for row in table.rows],
-    }
-
-
-def _row_json(row: Row) -> dict[str, Any]:
-    return {
-        "keep": dict(row.way.keep),
-        "levels": dict(row.way.levels),
-        "missing": list(row.way.missing),
-        **{name: row.scores[name].to_json() for name in SCORES},
+        "full": scores_json(table.full),
+        "rows": [row_json(row) for row in table.rows],
     }
 
 
 def _widths(way: Way, keeping: Sequence[str]) -> Iterator[str]:
     keep = dict(way.keep)
     yield from (f"{keep[name]:,}" for name in keeping)
-
-
-def _cells(found: dict[str, Estimate] | Any) -> Iterator[str]:
-    for name in SCORES:
-        each: Estimate = found[name]
-        yield f"{each.value:.4f}"
-        yield "–" if each.low is None or each.high is None else f"{(each.high - each.low) / 2:.4f}"

@@ -31,7 +31,7 @@ def full_model(config: Config, ranker: str, candidates: int) -> Config:
         if len(after) < 2:
             full = replace(full, merge=None)
         stages.append(replace(full, keep=candidates) if stage.name in way else full)
-    return replace(config, stages=tuple(stages), tune={}, quality=None)
+    return replace(config, stages=tuple(stages), levels=(), degrade=None, tune={}, quality=None)
 
 
 def _before(name: str, parents: dict[str, tuple[str, ...]]) -> list[str]:

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from configs.model import Config
 from configs.served import described, difference
+from delayline.runs import warmup_ns
 from policies.runlog import RunLog
-from reports.quality import Quality, predicted
+from reports.quality import Quality, RunQuality, measured, predicted
 from reports.quality_table import QualityError, QualityTable, read_table
 
 
@@ -24,12 +28,26 @@ class QualityModel:
         """The table. Raises QualityError."""
         return _read(self.path, self.path.stat().st_mtime_ns if self.path.exists() else 0)
 
-    def predicted(self, config: Config, log: RunLog, warmup_ns: int = 0) -> Quality | None:
+    def predicted(self, config: Config, log: RunLog) -> Quality | None:
         """Of a run of ``config``; None where nothing was completed. Raises QualityError."""
         try:
-            return predicted(self.table, config.keeps(), log, warmup_ns)
+            return predicted(self.table, config.keeps(), log, warmup_ns(config, log))
         except QualityError as error:
             raise QualityError(f"{self.path}: {error}") from None
+
+    def judged(
+        self,
+        config: Config,
+        log: RunLog,
+        users: NDArray[np.int64],
+        lists: NDArray[np.int64],
+    ) -> RunQuality:
+        """Of a real run of ``config``: ``lists`` (requests, k) as they were answered to ``users`` (requests,)
+        beside what was predicted of how they were served. Raises QualityError.
+        """
+        cut_ns = warmup_ns(config, log)
+        found = measured(self.table, log, users, lists, cut_ns)
+        return RunQuality(self.predicted(config, log), found)
 
 
 def quality_model(config: Config) -> QualityModel | None:

@@ -116,7 +116,7 @@ def _of_widths(config: Config) -> Iterator[Way]:
 
 def _levels(stage: StageConfig) -> int:
     """How many of its levels serve at all."""
-    return sum(not getattr(level, "skip", False) for level in stage.levels)
+    return sum(not level.skip for level in stage.levels)
 
 
 def _missing(branches: Mapping[str, Sequence[str]]) -> Iterator[list[tuple[str, str]]]:

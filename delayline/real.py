@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING
 from configs.model import Config
 from configs.pipeline import pipeline_of
 from delayline.console import progress
+from delayline.quality import QualityModel
 from policies.pipeline import Pipeline
 from policies.runlog import RunLog
+from reports.quality import RunQuality
 from sim.service.of_stage import model_of_stage
 from sim.service.profile import Profile
 from sim.simulate import AnyWorkload, pipeline_for
 
 if TYPE_CHECKING:
     from executors.executor import Executor
+    from executors.running import RunResult
 
 Ended = Callable[[int, int], None]
 """Told now and then how many requests have ended, of how many."""
@@ -30,7 +33,8 @@ Ended = Callable[[int, int], None]
 def brought_up(
     config: Config, *, quiet: bool = True, probes: Mapping[str, int] = MappingProxyType({})
 ) -> Iterator[Executor]:
-    """The configuration's models on workers. Batches may be as large as ``max_batch`` says. ``probes`` as
+    """The configuration's models on workers. Batches may be as large as ``max_batch`` says. Where there is
+    a quality table the models are not told what is held out, so that lists can be judged. ``probes`` as
     ``executors.deploy`` has them.
 
     Raises MissingModelError and PlacementError before a worker is started, ModelError for a model that
@@ -38,6 +42,10 @@ def brought_up(
     """
     from executors.deploy import executor_of
 
+    if config.quality is not None:
+        from executors.held_out import without_held_out
+
+        config = without_held_out(config)
     executor = executor_of(config, blind_pipeline(config), probes=probes)
     with ExitStack() as stack:
         with progress("starting the workers", 1, quiet=quiet):
@@ -53,16 +61,43 @@ def run_real(
     They are told the service times that the configuration predicts, or none before there is a profile.
     After Ctrl-C the log holds what had been sent, and its ``info`` says ``interrupted``.
     """
-    result = executor.run(
+    return _run(config, executor, workload, told, keep_answers=False).log
+
+
+def run_judged(
+    config: Config,
+    executor: Executor,
+    workload: AnyWorkload,
+    quality: QualityModel,
+    told: Ended | None = None,
+) -> tuple[RunLog, RunQuality]:
+    """As :func:`run_real`, and what the lists that came back are worth beside what was predicted of them.
+    Raises HeldOutError where what is sent and answered is no user and no list, QualityError.
+    """
+    from executors.held_out import judged_columns
+
+    result = _run(config, executor, workload, told, keep_answers=True)
+    users, lists = judged_columns(result.sent, result.answers)
+    return result.log, quality.judged(config, result.log, users, lists)
+
+
+def _run(
+    config: Config,
+    executor: Executor,
+    workload: AnyWorkload,
+    told: Ended | None,
+    *,
+    keep_answers: bool,
+) -> RunResult:
+    return executor.run(
         workload,
         pipeline=pipeline_for(config, workload)
         if profiles_are_there(config)
         else blind_pipeline(config),
-        keep_answers=False,
+        keep_answers=keep_answers,
         progress=told,
         info={"name": config.name, "seed": config.seed},
     )
-    return result.log
 
 
 def blind_pipeline(config: Config) -> Pipeline:

@@ -8,17 +8,21 @@ from pathlib import Path
 from configs.dump import plain_config
 from configs.model import Config
 from policies.runlog import RunLog
+from reports.quality import RunQuality
 from reports.run import Objective, Run
 
 
-def run_of(config: Config, log: RunLog) -> Run:
-    """The log of a run of ``config``, with its objective, its warm-up cut and its settings."""
+def run_of(config: Config, log: RunLog, quality: RunQuality | None = None) -> Run:
+    """The log of a run of ``config``, with its objective, its warm-up cut and its settings; and what its
+    lists are worth, where that is known.
+    """
     return Run(
         name=config.name,
         log=log,
         objective=objective_of(config),
         warmup_ns=warmup_ns(config, log),
         config=plain_config(config),
+        quality=quality,
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from executors.dispatcher import lateness
 from executors.levels import Cheaper, served_levels
-from executors.load import generator
+from executors.load import carried_by, generator
 from executors.payloads import check_inputs
 from executors.placement import Place, Placement, Places, place
 from executors.processes import ProcessTransport
@@ -161,7 +161,8 @@ class Executor:
             raise ExecutorError("the executor is busy; finish the run or the session that is on")
         try:
             sent = {name: inputs[name] for name in wiring.client}
-            source = generator(workload, sent, by_key=sampled and workload.keys is not None)
+            by_key = sampled and workload.keys is not None
+            source = generator(workload, sent, by_key=by_key)
             sink = Collector(wiring, len(workload) if keep_answers else 0, source)
             cores = self.places.dispatcher_cores
             lost, failures = transport.lost, len(transport.failures)
@@ -178,7 +179,8 @@ class Executor:
             log = session.log({**facts, **(info or {})})
         finally:
             self._busy.release()
-        return RunResult(log, sink.answers, interrupted)
+        carried = carried_by(log.requests, sent, by_key=by_key) if keep_answers else {}
+        return RunResult(log, sink.answers, carried, interrupted)
 
     def serve(self, *, pipeline: Pipeline | None = None) -> LiveSession:
         """Begin to serve requests as they are submitted; end it by :meth:`finish`."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.model import Config, StageConfig
+from executors.slab import Columns
 from executors.stage_model import ModelSource
 from policies.degrade import FULL
 
@@ -75,6 +76,18 @@ def without_held_out(config: Config) -> Config:
         )
         stages.append(replace(stage, model=as_before(stage), levels=levels))
     return replace(config, stages=tuple(stages))
+
+
+def judged_columns(sent: Columns, answers: Columns) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Users (requests,) and lists (requests, k) of a run's requests. Raises HeldOutError."""
+    for name, columns, what in ((USER, sent, "are sent"), (LIST, answers, "come back")):
+        if name not in columns:
+            raise HeldOutError(
+                f"there is no {name!r} among the tensors that {what} ({', '.join(columns)}), so that"
+                " quality cannot be measured; leave quality out of the configuration"
+            )
+    users = np.asarray(sent[USER], np.int64)
+    return users, np.asarray(answers[LIST], np.int64)[: len(users)]
 
 
 def digest_of(config: Config) -> str:

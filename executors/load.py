@@ -19,6 +19,7 @@ import numpy as np
 from executors.dispatcher import Submission
 from executors.slab import Columns
 from policies.contract import NEVER_NS
+from policies.runlog import RequestLog
 from policies.workload import ClosedWorkload, Workload
 
 _LOOK_S = 0.5
@@ -62,6 +63,12 @@ def generator(
     return (
         OpenLoop(workload, rows) if isinstance(workload, Workload) else ClosedLoop(workload, rows)
     )
+
+
+def carried_by(requests: RequestLog, inputs: Columns, *, by_key: bool = False) -> Columns:
+    """What each request carried, a row each, as :func:`generator` sent it."""
+    keys = None if requests.keys is None else requests.keys.tolist()
+    return RepeatedRows(inputs, by_key=by_key).take(0, len(requests), keys)
 
 
 class RepeatedRows:

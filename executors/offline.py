@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from configs.model import Config, StageConfig
+from configs.model import Config
 from configs.pipeline import pipeline_of
 from executors.held_out import LIST, USER, HeldOutError, as_before
+from executors.levels import Cheaper, models_at
 from executors.merging import PRESENT
 from executors.payloads import without
 from executors.stage_model import StageModel, TensorSpec
@@ -55,7 +56,7 @@ class Offline:
         self.config = config
         self._users = torch.from_numpy(users)
         self._pipeline: Pipeline = pipeline_of(config, lambda _: lambda _: 0)
-        self._models: dict[_Key, StageModel] = {}
+        self._models: dict[tuple[str, int | None], list[StageModel]] = {}
         self._found: dict[_Key, Mapping[str, Tensor]] = {}
         for stage in config.stages:
             as_before(stage)
@@ -110,17 +111,7 @@ class Offline:
             }
         return self._found[key]
 
-    def _inputs(self, way: Served, wiring: Wiring, place: int) -> dict[str, Tensor]:
-        """(users, ...) by name: what a stage takes, cut to what its level looks at."""
-        stage = self._pipeline.stages[place].name
-        take = _take(self.config.stage(stage), way.levels.get(stage, FULL))
-        inputs = {}
-        for name, rows in self._taken(way, wiring, place).items():
-            lists = -1 in self._model(stage, way).inputs[name].shape
-            inputs[name] = rows[:, :take] if lists and take is not None else rows
-        return inputs
-
-    def _taken(self, way: Served, wiring: Wiring, place: int) -> Mapping[str, Tensor]:
+    def _inputs(self, way: Served, wiring: Wiring, place: int) -> Mapping[str, Tensor]:
         """(users, ...) by name: what a stage takes of those before it, merged as its workers merge."""
         count, joined = len(self._users), wiring.joins[place]
 
@@ -158,20 +149,19 @@ class Offline:
 
     def _model(self, name: str, way: Served) -> StageModel:
         stage = self.config.stage(name)
-        level = way.levels.get(name, FULL)
-        source = as_before(stage, level)
         keep = self._keep(name, way)
-        key = (source, keep)
-        if key not in self._models:
-            self._models[key] = source.load("cpu", keep)
-        return self._models[key]
+        if (name, keep) not in self._models:
+            levels = [
+                Cheaper(level.model and as_before(stage, number), level.take)
+                for number, level in enumerate(stage.levels, start=1)
+                if not level.skip
+            ]
+            own = as_before(stage).load("cpu", keep)
+            self._models[name, keep] = models_at(own, levels, "cpu", keep)
+        return self._models[name, keep][way.levels.get(name, FULL)]
 
     def _keep(self, name: str, way: Served) -> int | None:
         return way.keep.get(name, self.config.stage(name).keep)
-
-
-def _take(stage: StageConfig, level: int) -> int | None:
-    return None if level == FULL else stage.levels[level - 1].take
 
 
 @contextmanager

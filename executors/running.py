@@ -32,6 +32,8 @@ class RunResult:
 
     log: RunLog
     answers: Columns
+    sent: Columns
+    """Row k is what request k carried; without rows where answers are not kept."""
     interrupted: bool
     """Ctrl-C ended the run early; the log has the requests that had been sent."""
 

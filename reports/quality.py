@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,18 @@ from policies.runlog import Int64, Outcome, RunLog, StageLog
 from reports.confidence import Estimate
 from reports.list_scores import SCORES, means, scores
 from reports.paths import joins, paths
-from reports.quality_table import QualityError, QualityTable, Row, Way, needed, way
+from reports.quality_table import (
+    QualityError,
+    QualityTable,
+    Row,
+    Way,
+    needed,
+    row_json,
+    row_of_json,
+    scores_json,
+    scores_of_json,
+    way,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +54,65 @@ class Quality:
     """Of a measurement, how many were not: the table holds nothing of their users."""
 
     def to_json(self) -> dict[str, Any]:
-        """Scores by name, each with its interval."""
-        found: dict[str, Any] = {name: self.scores[name].to_json() for name in SCORES}
-        return {**found, "requests": self.requests, "unjudged": self.unjudged}
+        """Scores by name, each with its interval; and the ways in which requests were served."""
+        return {
+            **scores_json(self.scores),
+            "requests": self.requests,
+            "unjudged": self.unjudged,
+            "served": [{"share": each.share, **row_json(each.row)} for each in self.parts],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RunQuality:
+    """Of one run: what its lists ought to be worth, and what they were; None where nothing tells."""
+
+    predicted: Quality | None
+    measured: Quality | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Both, by name."""
+        return {
+            name: None if each is None else each.to_json()
+            for name, each in (("predicted", self.predicted), ("measured", self.measured))
+        }
+
+
+def quality_of_json(value: Mapping[str, Any] | None) -> RunQuality | None:
+    """The inverse of ``RunQuality.to_json``. Raises KeyError, TypeError or ValueError."""
+    if value is None:
+        return None
+    return RunQuality(_of_json(value["predicted"]), _of_json(value["measured"]))
+
+
+def _of_json(value: Mapping[str, Any] | None) -> Quality | None:
+    if value is None:
+        return None
+    return Quality(
+        scores_of_json(value),
+        tuple(Part(row_of_json(each), float(each["share"])) for each in value["served"]),
+        requests=int(value["requests"]),
+        unjudged=int(value["unjudged"]),
+    )
+
+
+def over_runs(each: Sequence[Quality]) -> Quality:
+    """The mean over replications, and of the ends of their intervals; of parts with the same row, the mean
+    share.
+    """
+    shares: dict[Way, float] = {}
+    rows = {part.row.way: part.row for one in each for part in one.parts}
+    for one in each:
+        for part in one.parts:
+            shares[part.row.way] = shares.get(part.row.way, 0.0) + part.share / len(each)
+    parts = [Part(rows[key], shares[key]) for key in sorted(shares, key=lambda key: -shares[key])]
+    even = [(1 / len(each), one.scores) for one in each]
+    return Quality(
+        {name: _mixed(name, even) for name in SCORES},
+        tuple(parts),
+        requests=sum(one.requests for one in each),
+        unjudged=sum(one.unjudged for one in each),
+    )
 
 
 def predicted(
@@ -66,7 +133,8 @@ def predicted(
         Part(row_of(table, each), count / total)
         for each, count in sorted(counts.items(), key=lambda item: (-item[1], item[0].told()))
     ]
-    return Quality({name: _mixed(name, parts) for name in SCORES}, tuple(parts), requests=total)
+    weighed = [(part.share, part.row.scores) for part in parts]
+    return Quality({name: _mixed(name, weighed) for name in SCORES}, tuple(parts), requests=total)
 
 
 def measured(
@@ -129,8 +197,8 @@ def _judged(log: RunLog, warmup_ns: int) -> NDArray[np.bool_]:
     return judged & (log.requests.arrival_ns >= warmup_ns)
 
 
-def _mixed(name: str, parts: list[Part]) -> Estimate:
-    each = [(part.share, part.row.scores[name]) for part in parts]
+def _mixed(name: str, weighed: Sequence[tuple[float, Mapping[str, Estimate]]]) -> Estimate:
+    each = [(share, found[name]) for share, found in weighed]
     value = sum(share * found.value for share, found in each)
     low, high = ([(share, getattr(found, end)) for share, found in each] for end in ("low", "high"))
     if any(found is None for _, found in low + high):

@@ -116,16 +116,8 @@ def write_table(path: Path, table: QualityTable) -> None:
         "candidates": table.candidates,
         "seed": table.seed,
         "length": table.length,
-        "full": _plain(table.full),
-        "rows": [
-            {
-                "keep": dict(row.way.keep),
-                "levels": dict(row.way.levels),
-                "missing": list(row.way.missing),
-                **_plain(row.scores),
-            }
-            for row in table.rows
-        ],
+        "full": scores_json(table.full),
+        "rows": [row_json(row) for row in table.rows],
         "users": table.users.tolist(),
         "held_out": table.held_out.tolist(),
         "full_lists": table.full_lists.tolist(),
@@ -163,11 +155,8 @@ def _table_of(document: Mapping[str, Any]) -> QualityTable:
         candidates=int(document["candidates"]),
         seed=int(document["seed"]),
         length=int(document["length"]),
-        full=_scores_of(document["full"]),
-        rows=[
-            Row(way(line["keep"], line["levels"], line["missing"]), _scores_of(line))
-            for line in document["rows"]
-        ],
+        full=scores_of_json(document["full"]),
+        rows=[row_of_json(line) for line in document["rows"]],
         users=np.array(document["users"], np.int64),
         held_out=np.array(document["held_out"], np.int64),
         full_lists=np.array(document["full_lists"], np.int64),
@@ -179,11 +168,28 @@ def _table_of(document: Mapping[str, Any]) -> QualityTable:
     return table
 
 
-def _plain(found: Mapping[str, Estimate]) -> dict[str, Any]:
+def row_json(row: Row) -> dict[str, Any]:
+    """A row in plain values."""
+    return {
+        "keep": dict(row.way.keep),
+        "levels": dict(row.way.levels),
+        "missing": list(row.way.missing),
+        **scores_json(row.scores),
+    }
+
+
+def row_of_json(line: Mapping[str, Any]) -> Row:
+    """The inverse. Raises KeyError, TypeError or ValueError."""
+    return Row(way(line["keep"], line["levels"], line["missing"]), scores_of_json(line))
+
+
+def scores_json(found: Mapping[str, Estimate]) -> dict[str, Any]:
+    """Scores in plain values, by name."""
     return {name: found[name].to_json() for name in SCORES}
 
 
-def _scores_of(line: Mapping[str, Any]) -> dict[str, Estimate]:
+def scores_of_json(line: Mapping[str, Any]) -> dict[str, Estimate]:
+    """The inverse. Raises KeyError, TypeError or ValueError."""
     found = {}
     for name in SCORES:
         each = line[name]

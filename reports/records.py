@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from configs.atomic import folder_in_place, write_synced
 from policies.runlog import DeviceLog, RunLog, StageLog
 from reports import record_tables
+from reports.quality import quality_of_json
 from reports.run import Objective, Run
 
 FORMAT = "delayline-run/1"
@@ -171,6 +172,7 @@ def _run_document(run: Run) -> dict[str, object]:
         "devices": [{"name": device.name, "slots": device.slots} for device in log.devices],
         "info": log.info,
         "config": dict(run.config),
+        **({} if run.quality is None else {"quality": run.quality.to_json()}),
         "versions": dict(run.versions) or _versions(),
     }
 
@@ -240,6 +242,7 @@ def _run_of(document: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> Run:
         warmup_ns=document["warmup_ns"],
         config=document["config"],
         created=document["created"],
+        quality=quality_of_json(document.get("quality")),
         versions=document["versions"],
     )
 

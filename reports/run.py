@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from policies.runlog import RunLog
 from reports.metrics import Metrics, measure
+from reports.quality import RunQuality
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Run:
     """The configuration as it was loaded, JSON-able."""
     created: str = ""
     """When it was recorded, ISO 8601 in UTC; empty for a run that was not."""
+    quality: RunQuality | None = None
+    """What its lists are worth; None where the configuration names no quality table."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of the packages that it ran on; empty for a run that was not recorded."""
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from tests.recommender_cases import saved_recommender
 
 LEVELS = """
-    levels: [{take: 30, cost: 0.8}]
-    degrade: {kind: hysteresis, raise_above: 8ms, lower_below: 1ms}"""
+    levels: [{take: 25, cost: 0.8}]
+    degrade: {kind: hysteresis, raise_above: 600us, lower_below: 200us, hold: 3ms}"""
 
 
 def pipeline_file(folder: Path, *, levels: str = "", more: str = "") -> Path:
@@ -21,7 +21,6 @@ def pipeline_file(folder: Path, *, levels: str = "", more: str = "") -> Path:
   - name: {name}
     keep: {keep}
     max_batch: 16
-    device: cpu
     model: {{kind: recommender, stage: {name}, path: weights}}
     service: {{kind: affine, base: 200us, per_request: {each}}}
     policy: immediate{levels if name == "rank" else ""}"""

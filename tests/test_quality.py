@@ -9,8 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from policies.runlog import BatchLog, DeviceLog, RequestLog, RunLog, StageLog, VisitLog
+from reports import records
 from reports.confidence import Estimate
+from reports.html import render
 from reports.list_scores import SCORES, means, scores
+from reports.quality import RunQuality, measured, over_runs, predicted
 from reports.quality_table import (
     QualityError,
     QualityTable,
@@ -21,6 +25,7 @@ from reports.quality_table import (
     way,
     write_table,
 )
+from reports.run import Run
 
 KEEP = {"recall": 20, "rank": 10}
 
@@ -118,3 +123,124 @@ def test_no_table_says_how_one_is_made(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text("{")
     with pytest.raises(QualityError, match="cannot be read as JSON"):
         read_table(tmp_path / "t.json")
+
+
+NEVER = -1
+Times = tuple[int, int]
+"""When a request entered a stage's queue, and when its batch was over."""
+
+
+def stage_of(
+    name: str, parents: tuple[str, ...], times: list[Times], levels: list[int] | None = None
+) -> StageLog:
+    """Each request in a batch of its own; one whose batch is never over was not sent."""
+    count = len(times)
+    entered, over = np.array(times).T
+    sent = np.flatnonzero(over != NEVER)
+    row = np.full(count, -1)
+    row[sent] = np.arange(len(sent))
+    order = np.argsort(row < 0, kind="stable")
+    ones = np.ones(len(sent), np.int64)
+    level = None if levels is None else np.array(levels, np.int8)[sent]
+    batches = BatchLog(
+        batch=np.arange(len(sent)),
+        replica=np.zeros(len(sent), np.int32),
+        dispatched_ns=entered[sent],
+        started_ns=entered[sent],
+        finished_ns=over[sent],
+        requests=ones,
+        items=ones,
+        attempt=ones.astype(np.int8),
+        lost=np.zeros(len(sent), np.bool_),
+        discarded=np.zeros(len(sent), np.bool_),
+        level=level,
+    )
+    visits = VisitLog(np.arange(count)[order], entered[order], row[order])
+    return StageLog(name, 1, (0,), 1, "", parents, batches, visits, partial=len(parents) > 1)
+
+
+def log_of(*stages: StageLog, outcome: list[int]) -> RunLog:
+    count = len(outcome)
+    zeros, ended = np.zeros(count, np.int64), np.full(count, 100)
+    tiny = np.zeros(count, np.int8)
+    arrival = np.arange(count, dtype=np.int64)
+    outcomes = np.array(outcome, np.int8)
+    requests = RequestLog(arrival, ended, zeros + 1, ended, outcomes, tiny, tiny)
+    return RunLog(requests, stages, (DeviceLog("d", 1),), 100)
+
+
+def test_a_prediction_is_of_how_each_request_was_served() -> None:
+    """Of five: in full, a at level 1, without b, without a (whose level then counts for nothing), expired."""
+    log = log_of(
+        stage_of("a", (), [(0, 10), (0, 10), (0, 10), (0, 30), (0, 10)], [0, 1, 0, 1, 1]),
+        stage_of("b", (), [(0, 10), (0, 10), (0, 21), (0, 10), (0, 10)]),
+        stage_of("d", ("a", "b"), [(10, 50), (20, 50), (20, 50), (20, 50), (20, NEVER)]),
+        outcome=[1, 1, 1, 1, 3],
+    )
+    ways = {way(KEEP): 0.8, way(KEEP, {"a": 1}): 0.4, way(KEEP, {}, ["b"]): 0.6}
+    table = table_of(*ways.items(), (way(KEEP, {}, ["a"]), 0.2))
+    found = predicted(table, KEEP, log)
+    assert found is not None
+    for name in SCORES:
+        each = found.scores[name]
+        assert (each.value, each.low, each.high) == pytest.approx((0.5, 0.4, 0.6))
+    told = {part.row.way.told(): part.share for part in found.parts}
+    assert told == {"": 0.25, "a at level 1": 0.25, "without b": 0.25, "without a": 0.25}
+    late = predicted(table, KEEP, log, warmup_ns=3)
+    assert late is not None
+    assert (late.scores["ndcg"].value, late.requests) == (0.2, 1)
+    assert predicted(table, KEEP, log, warmup_ns=4) is None
+
+
+def test_a_way_that_was_not_measured_is_named_with_what_to_do() -> None:
+    full = log_of(stage_of("a", (), [(0, 10)], [0]), outcome=[1])
+    cheap = log_of(stage_of("a", (), [(0, 10)], [2]), outcome=[1])
+    table = table_of((way(KEEP), 0.8))
+    with pytest.raises(QualityError, match=r"no row for keep rank=5, recall=20; .* --keep rank=5"):
+        predicted(table, {"recall": 20, "rank": 5}, full)
+    with pytest.raises(QualityError, match="no row for a at level 2 at keep rank=10, recall=20"):
+        predicted(table, KEEP, cheap)
+    with pytest.raises(QualityError, match="keep candidates at rank, recall, not at prerank, rank"):
+        predicted(table, {"prerank": 20, "rank": 5}, full)
+
+
+def test_measured_is_of_the_lists_of_known_users() -> None:
+    log = log_of(stage_of("a", (), [(0, 10)] * 5), outcome=[1, 1, 1, 1, 3])
+    users = np.array([2, 4, 3, 4, 2])
+    lists = np.array([[9, 3], [7, 1], [7, 7], [0, 7], [9, 9]])
+    found = measured(table_of((way(KEEP), 0.8)), log, users, lists)
+    assert found is not None
+    assert (found.requests, found.unjudged) == (3, 1)
+    assert found.scores["ndcg"].value == pytest.approx((1 + 1 + 1 / math.log2(3)) / 3)
+    assert found.scores["recall"].value == 1
+    assert found.scores["agreement"].value == pytest.approx((0.5 + 0.5 + 0) / 3)
+    assert measured(table_of((way(KEEP), 0.8)), log, users + 10, lists) is None
+
+
+def test_quality_is_recorded_and_stands_in_the_report(tmp_path: Path) -> None:
+    log = log_of(stage_of("a", (), [(0, 10), (0, 10)], [0, 1]), outcome=[1, 1])
+    table = table_of((way(KEEP), 0.8), (way(KEEP, {"a": 1}), 0.4))
+    found = RunQuality(
+        predicted(table, KEEP, log), measured(table, log, np.array([2, 4]), np.array([[9], [9]]))
+    )
+    records.write(tmp_path / "run", Run("small", log, quality=found))
+    read = records.read(tmp_path / "run")
+    assert read.quality == found
+    page = render([read])
+    assert "Quality of the lists" in page
+    assert "a at level 1" in page
+    assert "Quality of the lists" not in render([Run("small", log)])
+    records.write(tmp_path / "other", Run("small", log))
+    assert records.read(tmp_path / "other").quality is None
+
+
+def test_replications_are_averaged_with_their_ways() -> None:
+    table = table_of((way(KEEP), 0.8), (way(KEEP, {"a": 1}), 0.4))
+    logs = [log_of(stage_of("a", (), [(0, 10)], [level]), outcome=[1]) for level in (0, 1)]
+    each = [predicted(table, KEEP, log) for log in logs]
+    found = over_runs([one for one in each if one is not None])
+    assert found.scores["recall"].value == pytest.approx(0.6)
+    assert [(part.row.way.told(), part.share) for part in found.parts] == [
+        ("", 0.5),
+        ("a at level 1", 0.5),
+    ]

@@ -15,11 +15,14 @@ from delayline.console import print_json, progress, results, say
 from delayline.errors import INTERRUPTED
 from delayline.loading import load_config
 from delayline.notes import notes
+from delayline.quality import QualityModel, quality_model
+from delayline.quality_told import print_quality, quality_over
 from delayline.recording import Recorder
 from delayline.runs import run_of
 from delayline.tables import print_summary
 from reports.metrics import Metrics
 from reports.objective import Attainment, attainment, reached_ms
+from reports.quality import RunQuality
 from reports.replicated import Replicated
 from reports.run import Objective, Run
 from sim.backends.base import Backend
@@ -56,18 +59,22 @@ def simulate(
     given = options.as_overrides(sets, replications=replications, seed=seed)
     config = load_config(config_file, given)
     began_s = time.perf_counter()
+    judge = quality_model(config)
     with backend_for(config, jobs, backend, address) as workers:
-        found = _simulate(config, workers, engine, out, quiet)
+        found = _simulate(config, judge, workers, engine, out, quiet)
     wall_s = time.perf_counter() - began_s
     if not found.metrics:
         say("interrupted: no replication is finished")
         raise typer.Exit(INTERRUPTED)
     figures = Replicated(tuple(found.metrics))
+    quality = quality_over(found.quality)
     if json:
-        print_json({**figures.to_json(), "engine_reason": found.reason, "wall_s": wall_s})
+        told = {} if judge is None else {"quality": quality and quality.to_json()}
+        print_json({**figures.to_json(), **told, "engine_reason": found.reason, "wall_s": wall_s})
     else:
         console = results()
         print_summary(console, config.name, figures, found.attainment())
+        print_quality(console, quality)
         console.print(f"simulated in {wall_s:.2f} s" + (f", recorded in {out}" if out else ""))
         if engine == "auto" and found.metrics[0].engine != "compiled":
             console.print(f"on the reference driver: {found.reason}", soft_wrap=True)
@@ -85,6 +92,7 @@ class _Finished:
 
     objective: Objective | None = None
     metrics: list[Metrics] = field(default_factory=list)
+    quality: list[RunQuality] = field(default_factory=list)
     reached: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     reason: str = ""
@@ -101,6 +109,8 @@ class _Finished:
         self.objective, self.notes = run.objective, told
         self.reason = str(run.log.info.get("engine_reason", ""))
         self.reached += reached
+        if run.quality is not None:
+            self.quality.append(run.quality)
         self.metrics.append(metrics)
 
     def attainment(self) -> Attainment | None:
@@ -108,7 +118,12 @@ class _Finished:
 
 
 def _simulate(
-    config: Config, workers: Backend, engine: Engine, out: Path | None, quiet: bool
+    config: Config,
+    judge: QualityModel | None,
+    workers: Backend,
+    engine: Engine,
+    out: Path | None,
+    quiet: bool,
 ) -> _Finished:
     from sim.simulate import replications
 
@@ -117,7 +132,8 @@ def _simulate(
     try:
         with progress("simulating", config.replications, quiet=quiet) as advance:
             for log in replications(config, backend=workers, engine=engine):
-                found.add(config, run_of(config, log), recorder)
+                quality = None if judge is None else RunQuality(judge.predicted(config, log))
+                found.add(config, run_of(config, log, quality), recorder)
                 advance()
     except KeyboardInterrupt:
         found.interrupted = True
