@@ -30,6 +30,7 @@ def pipeline_of(config: Config, predict: Callable[[StageConfig], Predict]) -> Pi
                 replicas=stage.most_replicas,
                 max_batch=stage.max_batch,
                 max_items=stage.max_items,
+                pad_to=stage.pad_to,
                 discipline=stage.discipline,
                 queue_bound=stage.queue_bound,
                 merge=stage.merge,

@@ -37,6 +37,10 @@ class Board:
                 by_name[parent].children.append(stage)
             for device in stage.devices:
                 device.stages.append(stage)
+        for stage in self.stages:
+            if stage.has_say:
+                mates = {mate.index: mate for device in stage.devices for mate in device.stages}
+                stage.rivals = tuple(mate for mate in mates.values() if mate.has_say)
         downstream = downstream_ns(pipeline, [stage.service_ns for stage in self.stages])
         for stage, after_ns in zip(self.stages, downstream, strict=True):
             stage.downstream_ns = after_ns

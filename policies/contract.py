@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from policies.place import Place
+    from policies.queue_limits import QueueLimit
 
 NEVER_NS = 2**63 - 1
 """A time that does not come; also the deadline of a request that has none."""
@@ -76,6 +77,10 @@ class Reads(Enum):
     """``head_arrival_ns``, ``head_enqueued_ns`` and ``head_deadline_ns``; ``NEVER_NS`` where not read."""
     NEWEST = "newest"
     """``newest_enqueued_ns``; ``NEVER_NS`` where not read."""
+    BATCH_OLDEST = "batch_oldest"
+    """``batch_oldest_ns``; ``NEVER_NS`` where not read."""
+    URGENT = "urgent"
+    """``urgent``; 0 where not read."""
 
 
 class View(NamedTuple):
@@ -127,6 +132,10 @@ class View(NamedTuple):
     """By batch size: predicted service times of the stages after this one, summed along their longest
     path, for batches of that size or of a stage's own ``max_batch`` where that is less.
     """
+    batch_oldest_ns: int
+    """When the one that has waited longest of the first ``sendable`` requests entered this stage's queue."""
+    urgent: int
+    """Requests in the queue of priority level 0, where it is served by priority; else all of them."""
 
 
 class Policy(ABC):
@@ -155,6 +164,19 @@ class Policy(ABC):
         return False
 
     @property
+    def limits(self) -> tuple[QueueLimit, ...]:
+        """What befalls requests of the priority levels 0, 1, ... in the queue without its being asked; the
+        last is for all levels beyond. None for nothing.
+        """
+        return ()
+
+    def urgency(self, view: View, now_ns: int, state: State) -> int:  # noqa: ARG002
+        """Among stages that share a device and could all start a batch, the one with the lowest is asked
+        first. Changes nothing. A policy that does not define it leaves the turn to the stage downstream.
+        """
+        return 0
+
+    @property
     def tick_ns(self) -> int:
         """How often :meth:`on_tick` is called; 0 for never."""
         return 0
@@ -180,16 +202,18 @@ class Policy(ABC):
 class RulePolicy(Policy):
     """A policy whose decision is a static scalar function, so that an engine may compile it.
 
-    ``rule(view, now_ns, state, ...)`` returns an :data:`Answer`. ``tick_rule(view, now_ns, state, ...)``
-    and ``observe_rule(view, now_ns, state, requests, service_ns, ...)``, where there are any, are
-    :meth:`on_tick` and :meth:`observe`. All use arithmetic on numbers that fit 64 bits, and may call
-    functions of modules that do the same. Their further parameters are knobs: fields of the same names,
-    of type int, float, bool or tuple[int, ...].
+    ``rule(view, now_ns, state, ...)`` returns an :data:`Answer`. ``tick_rule(view, now_ns, state, ...)``,
+    ``observe_rule(view, now_ns, state, requests, service_ns, ...)`` and ``urgency_rule(view, now_ns, state,
+    ...)``, where there are any, are :meth:`on_tick`, :meth:`observe` and :meth:`urgency`. All use arithmetic
+    on numbers that fit 64 bits, and may call functions of modules that do the same. Their further
+    parameters are knobs: fields or properties of the same names, of type int, float, bool or
+    tuple[int, ...].
     """
 
     rule: ClassVar[Callable[..., Answer]]
     tick_rule: ClassVar[Callable[..., None] | None] = None
     observe_rule: ClassVar[Callable[..., None] | None] = None
+    urgency_rule: ClassVar[Callable[..., int] | None] = None
 
     def decide(self, view: View, now_ns: int, state: State) -> Decision:
         """The rule's answer as a value."""
@@ -209,10 +233,16 @@ class RulePolicy(Policy):
         if rule is not None:
             rule(view, now_ns, state, requests, service_ns, **knob_values(self, rule))
 
+    def urgency(self, view: View, now_ns: int, state: State) -> int:
+        """As ``urgency_rule`` says."""
+        if self.urgency_rule is None:
+            return 0
+        return self.urgency_rule(view, now_ns, state, **knob_values(self, self.urgency_rule))
+
     @classmethod
     def decides_by_rules(cls) -> bool:
         """Whether the rules are all that there is to it: no method of this class is overridden."""
-        methods = ("decide", "on_tick", "observe")
+        methods = ("decide", "on_tick", "observe", "urgency")
         return all(getattr(cls, name) is getattr(RulePolicy, name) for name in methods)
 
 
@@ -228,6 +258,13 @@ def observes(policy: Policy) -> bool:
     if isinstance(policy, RulePolicy) and type(policy).observe is RulePolicy.observe:
         return policy.observe_rule is not None
     return type(policy).observe is not Policy.observe
+
+
+def has_urgency(policy: Policy) -> bool:
+    """Whether a policy has a say in which of the stages that share a device is asked first."""
+    if isinstance(policy, RulePolicy) and type(policy).urgency is RulePolicy.urgency:
+        return policy.urgency_rule is not None
+    return type(policy).urgency is not Policy.urgency
 
 
 @functools.cache

@@ -25,7 +25,7 @@ def enter(
     if here.given_up_by:
         gone = [joining.gone for joining in here.given_up_by]
         requests = [request for request in requests if not any(request in each for each in gone)]
-    if here.admits is not None:
+    if here.admits is not None or here.limited is not None:
         for request in requests:
             if _passes(board, here, now_ns, request):
                 _push(board, here, entered_ns, (request,))
@@ -78,12 +78,16 @@ def _push(board: Board, here: StageState, entered_ns: int, requests: Sequence[in
         here.waiting_items += sum(map(board.requests.items.__getitem__, requests))
     if board.estimates is not None:
         board.estimates.entered(here.index, count)
-    if here.waiting >= here.wake_size or (not here.plain and here.full() and here.ready()):
+    if (
+        here.waiting >= here.wake_size
+        or (not here.plain and here.full() and here.ready())
+        or (here.can_be_asked and here.lapses_ns() < here.wake_ns)
+    ):
         board.dirty |= 1 << here.index
 
 
 def _passes(board: Board, here: StageState, now_ns: int, request: int) -> bool:
-    """Whether a request may enter a stage that has an admission; drops it where not."""
+    """Whether a request may enter a stage that looks at each; drops it where not."""
     if not _admit(board, here, now_ns, (request,)):
         return False
     deadline_ns = board.requests.deadline_ns[request]
@@ -118,6 +122,12 @@ def _admit(board: Board, here: StageState, now_ns: int, requests: Sequence[int])
         reason = f"the queue of {here.spec.name} was full ({here.queue_bound} waiting)"
         drop(board, now_ns, requests[room:], Outcome.SHED, reason)
         requests = requests[:room]
+    if here.limited is not None:
+        full = [request for request in requests if here.limited.full_for(request)]
+        if full:
+            reason = f"its priority level in the queue of {here.spec.name} was full"
+            drop(board, now_ns, full, Outcome.SHED, reason)
+            requests = [request for request in requests if request not in full]
     return requests
 
 
@@ -209,11 +219,25 @@ def drop(board: Board, now_ns: int, requests: Iterable[int], outcome: Outcome, r
 def shed(board: Board, here: StageState, now_ns: int, count: int) -> None:
     """The first ``count`` of a queue end here, as its policy says."""
     requests, runs = here.queue.take(count)
-    here.waiting -= count
+    entries = chain.from_iterable(repeat(entered_ns, n) for entered_ns, n in runs)
+    _shed_these(board, here, now_ns, list(zip(requests, entries, strict=True)))
+
+
+def lapse(board: Board, here: StageState, now_ns: int) -> None:
+    """The time of some in a limited queue is up: what befalls them, its policy's limits say."""
+    if here.limited is not None and here.waiting:
+        _shed_these(board, here, now_ns, here.limited.lapse(now_ns))
+
+
+def _shed_these(
+    board: Board, here: StageState, now_ns: int, entries: Sequence[tuple[int, int]]
+) -> None:
+    """These have left a queue, (request, entered_ns) each, and end here."""
+    requests = [request for request, _ in entries]
+    here.waiting -= len(requests)
     if not board.requests.unit_items:
         here.waiting_items -= sum(map(board.requests.items.__getitem__, requests))
-    entries = chain.from_iterable(repeat(entered_ns, n) for entered_ns, n in runs)
-    for request, entered_ns in zip(requests, entries, strict=True):
+    for request, entered_ns in entries:
         here.journal.left(request, entered_ns)
     drop(board, now_ns, requests, Outcome.SHED, f"shed by the policy of {here.spec.name}")
 

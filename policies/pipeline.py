@@ -77,6 +77,8 @@ class Stage:
     """At which level a batch is served; None for full service always."""
     by_request: bool = False
     """The level is each request's own instead: see :attr:`Pipeline.degrade`."""
+    pad_to: tuple[int, ...] = ()
+    """Sizes that a batch is padded to, ascending; none where it is not. Its cost is the service model's."""
 
     @property
     def there(self) -> int:
@@ -112,7 +114,8 @@ class Stage:
     @property
     def refuses(self) -> bool:
         """Whether a request may be turned away or shed here."""
-        return self.queue_bound is not None or self.admission is not None or self.policy.sheds
+        bounded = self.queue_bound is not None or bool(self.policy.limits)
+        return bounded or self.admission is not None or self.policy.sheds
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,12 @@ batch and not by the request.
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Protocol
 
 from policies.contract import NEVER_NS
-from policies.pipeline import Discipline
 from policies.requests import RequestTable
 
 AT_ARRIVAL = -1
@@ -62,6 +60,14 @@ class Queue(Protocol):
         """The latest entry; ``NEVER_NS`` when empty."""
         ...
 
+    def oldest_of(self, count: int) -> int:
+        """The earliest entry among the first ``count``, of which there must be as many."""
+        ...
+
+    def urgent(self) -> int:
+        """How many are of priority level 0, where the queue is served by priority; else all."""
+        ...
+
     def __iter__(self) -> Iterator[int]:
         """Request ids in the order of service."""
         ...
@@ -69,15 +75,6 @@ class Queue(Protocol):
     def entries(self) -> Iterator[tuple[int, int]]:
         """(request, entered_ns or ``AT_ARRIVAL``) of all, in any order."""
         ...
-
-
-def queue_for(discipline: Discipline, table: RequestTable) -> Queue:
-    """An empty queue of a discipline."""
-    if discipline is Discipline.FIFO:
-        return FifoQueue(table)
-    if discipline is Discipline.EDF:
-        return KeyQueue(table, table.deadline_ns)
-    return KeyQueue(table, table.priority)
 
 
 class FifoQueue:
@@ -197,6 +194,14 @@ class FifoQueue:
         entered_ns, requests = self._chunks[-1]
         return self._arrival_ns[requests[-1]] if entered_ns == AT_ARRIVAL else entered_ns
 
+    def oldest_of(self, count: int) -> int:  # noqa: ARG002
+        """The head's entry, as above."""
+        return self.oldest_ns()
+
+    def urgent(self) -> int:
+        """All of them: there are no levels."""
+        return sum(len(requests) for _, requests in self._chunks) - self._head
+
     def __iter__(self) -> Iterator[int]:
         start = self._head
         for _, requests in self._chunks:
@@ -220,93 +225,3 @@ def _join(slices: Sequence[Sequence[int]]) -> Sequence[int]:
         else:
             return list(chain.from_iterable(slices))
     return joined
-
-
-class KeyQueue:
-    """Smallest key first, ties by entry: earliest deadline first, or by priority."""
-
-    __slots__ = ("_arrival_ns", "_by_entry", "_keys", "_number", "_sorted", "_waiting")
-
-    def __init__(self, table: RequestTable, keys: Sequence[int]) -> None:
-        self._arrival_ns = table.arrival_ns
-        self._keys = keys
-        self._sorted: list[tuple[int, int, int, int]] = []
-        """(key, number of entry, request, entered_ns), the next to leave first."""
-        self._by_entry: deque[tuple[int, int]] = deque()
-        """(number of entry, entry time), in order of entry; those that left are skipped later."""
-        self._waiting: set[int] = set()
-        self._number = 0
-
-    def push(self, entered_ns: int, requests: Sequence[int]) -> None:
-        """Insert each by its key."""
-        for request in requests:
-            number = self._number
-            self._number = number + 1
-            insort(self._sorted, (self._keys[request], number, request, entered_ns))
-            at_ns = self._arrival_ns[request] if entered_ns == AT_ARRIVAL else entered_ns
-            self._by_entry.append((number, at_ns))
-            self._waiting.add(number)
-
-    def take(self, count: int) -> Taken:
-        """The first ``count`` keys."""
-        first = self._sorted[:count]
-        del self._sorted[:count]
-        self._waiting.difference_update(number for _, number, _, _ in first)
-        runs = [(entered_ns, 1) for _, _, _, entered_ns in first]
-        return [request for _, _, request, _ in first], runs
-
-    def take_these(self, requests: Sequence[int]) -> Taken:
-        """As far as the last of them."""
-        wanted = set(requests)
-        passed: list[tuple[int, int, int, int]] = []
-        taken: list[tuple[int, int, int, int]] = []
-        for entry in self._sorted:
-            (taken if entry[2] in wanted else passed).append(entry)
-            if len(taken) == len(wanted):
-                break
-        self._sorted[: len(passed) + len(taken)] = passed
-        self._waiting.difference_update(number for _, number, _, _ in taken)
-        return requests, [(entered_ns, 1) for _, _, _, entered_ns in taken]
-
-    def discard(self, request: int) -> int | None:
-        """A linear look: it happens to requests that expire or fail only."""
-        for index, (_, number, other, entered_ns) in enumerate(self._sorted):
-            if other == request:
-                del self._sorted[index]
-                self._waiting.discard(number)
-                return entered_ns
-        return None
-
-    def clear(self) -> list[tuple[int, int]]:
-        """Drop all."""
-        entries = list(self.entries())
-        self._sorted.clear()
-        self._by_entry.clear()
-        self._waiting.clear()
-        return entries
-
-    def head(self) -> tuple[int, int] | None:
-        """The smallest key."""
-        if not self._sorted:
-            return None
-        _, _, request, entered_ns = self._sorted[0]
-        return request, self._arrival_ns[request] if entered_ns == AT_ARRIVAL else entered_ns
-
-    def oldest_ns(self) -> int:
-        """The first entry that still waits."""
-        while self._by_entry and self._by_entry[0][0] not in self._waiting:
-            self._by_entry.popleft()
-        return self._by_entry[0][1] if self._by_entry else NEVER_NS
-
-    def newest_ns(self) -> int:
-        """The last entry that still waits."""
-        while self._by_entry and self._by_entry[-1][0] not in self._waiting:
-            self._by_entry.pop()
-        return self._by_entry[-1][1] if self._by_entry else NEVER_NS
-
-    def __iter__(self) -> Iterator[int]:
-        return (request for _, _, request, _ in self._sorted)
-
-    def entries(self) -> Iterator[tuple[int, int]]:
-        """Ids and entry times, in the order of service."""
-        return ((request, entered_ns) for _, _, request, entered_ns in self._sorted)

@@ -230,9 +230,11 @@ class Scheduler(Board):
             self._due = False
             alarms.run_due(self, now_ns)
         while self.dirty:
-            index = self.dirty.bit_length() - 1
-            self.dirty ^= 1 << index
-            self._decide_stage(self.stages[index], now_ns)
+            here = self.stages[self.dirty.bit_length() - 1]
+            if here.rivals:
+                here = self._most_urgent(here, now_ns)
+            self.dirty ^= 1 << here.index
+            self._decide_stage(here, now_ns)
         for here in self.hedged:
             self._send_copies(here, now_ns)
         out = self.out
@@ -240,10 +242,24 @@ class Scheduler(Board):
             self.out = []
         return out
 
+    def _most_urgent(self, here: StageState, now_ns: int) -> StageState:
+        """Of the stages that are to be asked and contend with this one for a device, the one whose policy
+        is in the greatest hurry; of several the one downstream.
+        """
+        first, least = here, NEVER_NS
+        for stage in here.rivals:
+            if self.dirty >> stage.index & 1 and stage.waiting and stage.ready():
+                urgency = stage.urgency(now_ns)
+                if urgency < least or (urgency == least and stage.index > first.index):
+                    first, least = stage, urgency
+        return first
+
     def _decide_stage(self, here: StageState, now_ns: int) -> None:
         if here.retries:
             self._start_retries(here, now_ns)
         while here.idle and (here.always_ready or here.ready()):
+            if here.limited is not None:
+                flow.lapse(self, here, now_ns)
             if not here.waiting:
                 self._await_first(here)
                 return
@@ -264,6 +280,9 @@ class Scheduler(Board):
             else:
                 answer = (count, until_ns, size)
                 raise PolicyError(here.spec.name, here.policy, view, now_ns, answer)
+            if here.rivals and here.ready():
+                self.dirty |= 1 << here.index  # another may be in a greater hurry now
+                return
         here.wake_size = UNABLE
         here.wake_ns = NEVER_NS
 
@@ -277,6 +296,7 @@ class Scheduler(Board):
     def _hold(self, here: StageState, view: View, now_ns: int, until_ns: int, size: int) -> None:
         if until_ns <= now_ns or size <= here.waiting:
             raise PolicyError(here.spec.name, here.policy, view, now_ns, (0, until_ns, size))
+        until_ns = min(until_ns, here.lapses_ns())
         if until_ns != here.wake_ns or size != here.wake_size:
             here.wake_ns = until_ns
             here.wake_size = size
@@ -414,6 +434,7 @@ class Scheduler(Board):
             and all(
                 root.queue_bound == NO_SIZE
                 and root.admits is None
+                and root.limited is None
                 and root.flight is None
                 and root.spec.max_items is None
                 for root in self.roots

@@ -11,13 +11,24 @@ from policies.autoscaling import Autoscaling
 from policies.caches import Caches
 from policies.coalesce import Flight, fold
 from policies.commands import StartBatch
-from policies.contract import NEVER_NS, NO_SIZE, Policy, Reads, View, asker, observes
+from policies.contract import (
+    NEVER_NS,
+    NO_SIZE,
+    Policy,
+    Reads,
+    View,
+    asker,
+    has_urgency,
+    observes,
+)
 from policies.degrade import Degrading
+from policies.disciplines import queue_for
 from policies.hedging import Hedging
 from policies.joining import Joining
 from policies.journal import StageJournal
+from policies.limited_queue import LimitedQueue
 from policies.pipeline import Stage, predictions
-from policies.queues import queue_for
+from policies.queues import Queue
 from policies.requests import RequestTable
 from policies.service_level import AsChosen
 
@@ -72,6 +83,7 @@ class StageState:
         "journal",
         "keys",
         "last_dispatch_ns",
+        "limited",
         "load",
         "next_tick_ns",
         "observes",
@@ -82,13 +94,16 @@ class StageState:
         "queue",
         "queue_bound",
         "rate_hz",
+        "reads_batch_oldest",
         "reads_deadlines",
         "reads_estimates",
         "reads_head",
         "reads_newest",
         "reads_next_idle",
+        "reads_urgent",
         "retries",
         "returning",
+        "rivals",
         "row",
         "running",
         "scaling",
@@ -124,13 +139,19 @@ class StageState:
         self.reads_next_idle = Reads.NEXT_IDLE in reads
         self.reads_head = Reads.HEAD in reads
         self.reads_newest = Reads.NEWEST in reads
+        self.reads_batch_oldest = Reads.BATCH_OLDEST in reads
+        self.reads_urgent = Reads.URGENT in reads
         self.next_tick_ns = policy.tick_ns or NEVER_NS
         self.service_ns = predictions(spec)
         self.downstream_ns: Sequence[int] = ()
         """Set once all stages are known."""
 
         self.table = table
-        self.queue = queue_for(spec.discipline, table)
+        self.limited = (
+            LimitedQueue(spec.discipline, table, policy.limits) if policy.limits else None
+        )
+        """The queue, where its requests have only so much time in it or its levels a bound."""
+        self.queue: Queue = self.limited or queue_for(spec.discipline, table)
         self.admits = None if spec.admission is None else admits(spec.admission)
         self.admission_state = [] if spec.admission is None else spec.admission.initial_state()
         self.queue_bound = NO_SIZE if spec.queue_bound is None else spec.queue_bound
@@ -164,6 +185,10 @@ class StageState:
         """(replica, from_ns, to_ns), to_ns -1 while it is down."""
         self.devices = [devices[name] for name in dict.fromkeys(spec.device)]
         self.device_of = [devices[name] for name in spec.device]
+        self.rivals: tuple[StageState, ...] = ()
+        """Stages on its devices whose policies have a say in who is asked first, itself included; none where
+        its own has no say. Set once all stages are known.
+        """
         self.always_ready = not spec.device
         """No device is shared: an idle replica can always start."""
         self.plain = self.always_ready and spec.max_items is None
@@ -270,6 +295,12 @@ class StageState:
             fit += 1
         return fit
 
+    def lapses_ns(self) -> int:
+        """When a request will have been in the queue for longer than it may."""
+        if self.limited is None:
+            return NEVER_NS
+        return min(self.limited.due_ns(), NEVER_NS - 1) + 1
+
     def folded(self, batch: StartBatch) -> StartBatch:
         """A batch as it is run where requests of one key are computed once."""
         found = fold(batch.requests, self.keys)
@@ -285,6 +316,11 @@ class StageState:
             return False
         items = self.waiting if self.table.unit_items else self.waiting_items
         return items >= self.spec.max_items
+
+    @property
+    def has_say(self) -> bool:
+        """Whether its policy has a say in which of the stages on its devices is asked first."""
+        return bool(self.devices) and has_urgency(self.policy)
 
     def view(self) -> View:
         """What the policy sees now."""
@@ -316,8 +352,18 @@ class StageState:
                 NEVER_NS if head is None else self.table.deadline_ns[head[0]],
                 self.queue.newest_ns() if self.reads_newest else NEVER_NS,
                 self.downstream_ns,
+                self._batch_oldest_ns() if self.reads_batch_oldest else NEVER_NS,
+                self.queue.urgent() if self.reads_urgent else 0,
             ),
         )
+
+    def urgency(self, now_ns: int) -> int:
+        """By its policy; the lower, the sooner it is asked."""
+        return self.policy.urgency(self.view(), now_ns, self.state)
+
+    def _batch_oldest_ns(self) -> int:
+        fit = self.sendable()
+        return self.queue.oldest_of(fit) if fit else NEVER_NS
 
     def _earliest_deadline_ns(self) -> int:
         return min(map(self.table.deadline_ns.__getitem__, self.queue), default=NEVER_NS)

@@ -23,8 +23,8 @@ class Symphony(RulePolicy):
     follow; without any, nothing is held.
 
     Source: Chen et al., "Symphony: optimized DNN model serving using deferred batch scheduling",
-    arXiv 2308.07470, section 3. Of several models (here: stages) that share a device Symphony serves the one
-    whose latest time is first; here the stage further down goes first, as with every policy.
+    arXiv 2308.07470, section 3. Of several models (here: stages) that share a device, the one whose latest
+    time is first is served first, as there; of two with the same the one downstream.
     """
 
     kind: ClassVar[str] = "symphony"
@@ -52,9 +52,7 @@ class Symphony(RulePolicy):
         then, or for one request more.
         """
         until_ns = due_ns(view, latency_ns)
-        size = view.sendable
-        while size > 0 and not in_time(view, now_ns, size, until_ns):
-            size -= 1
+        size = _largest(view, now_ns, until_ns)
         if size == 0:
             return -1, 0, 0
         if size == view.max_batch or size < view.waiting or until_ns == NEVER_NS:
@@ -63,3 +61,22 @@ class Symphony(RulePolicy):
         if now_ns >= frontrun_ns:
             return size, 0, 0
         return 0, frontrun_ns, view.waiting + 1
+
+    @staticmethod
+    def urgency_rule(view: View, now_ns: int, state: State, latency_ns: int) -> int:
+        """Equation: d - l(b) - D(b), the latest that the batch may start; what is late goes first."""
+        until_ns = due_ns(view, latency_ns)
+        if until_ns == NEVER_NS:
+            return NEVER_NS
+        size = _largest(view, now_ns, until_ns)
+        if size == 0:
+            return 0
+        return until_ns - view.service_ns[size] - view.downstream_ns[size]
+
+
+def _largest(view: View, now_ns: int, until_ns: int) -> int:
+    """The longest run from the head that is in time if it starts now; 0 where not even the head is."""
+    size = view.sendable
+    while size > 0 and not in_time(view, now_ns, size, until_ns):
+        size -= 1
+    return size

@@ -18,6 +18,7 @@ from policies.merge import Merge
 from policies.merge_side_by_side import SideBySide
 from policies.pipeline import Device, Discipline, Pipeline, Stage, end_of_branch
 from policies.predicted_lateness import PredictedLateness
+from policies.queue_limits import QueueLimit
 from policies.service_level import NoBranchLeftError, skipped_branches
 from policies.token_bucket import TokenBucket
 from policies.workload import Workload
@@ -119,11 +120,40 @@ class Choosy(RulePolicy):
         return 0, now_ns + 2, view.waiting + 2
 
 
+@dataclass(frozen=True, slots=True)
+class Layered(RulePolicy):
+    """Has limits of all kinds for the levels, and a say in whose turn it is; reads what levels show."""
+
+    kind: ClassVar[str] = "test-layered"
+
+    patience_ns: int = 20
+
+    @property
+    def limits(self) -> tuple[QueueLimit, ...]:
+        return (
+            QueueLimit(self.patience_ns, puts_off=True),
+            QueueLimit(2 * self.patience_ns, bound=2),
+            QueueLimit(bound=3),
+        )
+
+    @staticmethod
+    def urgency_rule(view: View, now_ns: int, state: State, patience_ns: int) -> int:
+        return view.oldest_enqueued_ns % 7 + patience_ns * view.urgent
+
+    @staticmethod
+    def rule(view: View, now_ns: int, state: State, patience_ns: int) -> Answer:
+        until_ns = view.batch_oldest_ns + patience_ns
+        if now_ns >= until_ns or view.sendable < view.waiting or view.urgent > 2:
+            return view.sendable, 0, 0
+        return 0, until_ns, view.waiting + 3
+
+
 POLICIES = st.one_of(
     st.just(Immediate()),
     st.just(OnlyFull()),
     st.just(ByDeadline()),
     st.builds(Choosy, patience_ns=st.integers(10, 200)),
+    st.builds(Layered, patience_ns=st.integers(1, 60)),
     st.builds(Fixed, delay_ns=st.integers(0, 60)),
     st.builds(Learning, eager=st.booleans(), share=st.floats(0, 9)),
     st.just(LoadAdaptive(initial_ns=10, step_ns=5, interval_ns=20, max_ns=50)),

@@ -105,6 +105,165 @@ def ray_serve(
     return pool.started
 
 
+def tf_serving_mixed(
+    arrivals: Sequence[int],
+    low: Sequence[bool],
+    threads: int,
+    service: Service,
+    *,
+    max_batch: int,
+    timeout: int,
+    low_max: int,
+    low_timeout: int,
+    low_batches: int,
+    policy: str,
+    allowed: Sequence[int],
+) -> tuple[list[tuple[int, list[int]]], list[int]]:
+    """The same with ``enable_priority_queue``: ``Schedule`` puts tasks of low priority into a queue of their
+    own; ``GetLowPriorityTasksForPadding`` and ``ScheduleLowPriorityBatch`` take from it, or with
+    ``priority_merge`` ``PadOpenBatchWithLowPriorityTasks``.
+
+    Returns the batches as (step, requests), and who was refused (``ValidateLowPriorityTaskQueueCapacity``).
+    """
+    pool = Threads(threads, service)
+    closed, opened = deque[list[int]](), list[int]()
+    waiting, refused = deque[int](), list[int]()
+    batches: list[tuple[int, list[int]]] = []
+    entering = deque(range(len(arrivals)))
+    merges = policy == "priority_merge"
+
+    def schedulable(now: int) -> bool:
+        size = len(opened) + (len(waiting) if merges else 0)
+        starts = [arrivals[each] for each in (*opened, *(waiting if merges else ()))]
+        wait = low_timeout if merges and not opened else timeout
+        return size > 0 and (size >= max_batch or now >= min(starts) + wait)
+
+    def batch(now: int) -> list[int]:
+        nonlocal opened
+        if merges and not closed and schedulable(now):
+            while waiting and len(opened) < max_batch:
+                opened.append(waiting.popleft())
+        if closed or schedulable(now):
+            found, opened = (closed.popleft(), opened) if closed else (opened, [])
+            target = {"low_priority_padding_with_max_batch_size": max_batch}.get(policy, 0)
+            if policy == "low_priority_padding_with_next_allowed_batch_size":
+                target = next((size for size in allowed if size >= len(found)), 0)
+            while waiting and len(found) < target:
+                found.append(waiting.popleft())
+            return found
+        due = waiting and now >= arrivals[waiting[0]] + low_timeout
+        if merges or opened or not (due or len(waiting) >= low_max):
+            return []
+        return [waiting.popleft() for _ in range(min(low_max, len(waiting)))]
+
+    now = 0
+    while entering or closed or opened or waiting:
+        while entering and arrivals[entering[0]] == now:
+            request = entering.popleft()
+            if low[request]:
+                fits = len(waiting) < low_max * low_batches
+                (waiting if fits else refused).append(request)
+                continue
+            if len(opened) == max_batch:
+                closed.append(opened)
+                opened = []
+            opened.append(request)
+        while pool.idle(now) and (found := batch(now)):
+            pool.start(now, len(found))
+            batches.append((now, found))
+        now += 1
+    return batches, refused
+
+
+class PolicyQueue:
+    """triton-inference-server/core, src/scheduler_utils.cc, ``PriorityQueue::PolicyQueue``: the queue of one
+    priority level. Of requests it knows when they came.
+    """
+
+    def __init__(self, timeout: int, action: str, bound: int) -> None:
+        self.timeout, self.action, self.bound = timeout, action, bound
+        self.queue: list[tuple[int, int]] = []
+        """(arrival, request)"""
+        self.delayed: list[tuple[int, int]] = []
+
+    def enqueue(self, arrival: int, request: int) -> bool:
+        if self.bound and len(self.queue) + len(self.delayed) >= self.bound:
+            return False
+        self.queue.append((arrival, request))
+        return True
+
+    def apply(self, index: int, now: int) -> bool:
+        """``ApplyPolicy``: whether there is a request at this index once what is over is gone from it."""
+        while index < len(self.queue) and 0 < self.timeout < now - self.queue[index][0]:
+            over = self.queue.pop(index)
+            if self.action == "delay":
+                self.delayed.append(over)
+        return index < len(self.queue) + len(self.delayed)
+
+    def at(self, index: int) -> tuple[int, int]:
+        return (self.queue + self.delayed)[index]
+
+    def dequeue(self) -> int:
+        return (self.queue or self.delayed).pop(0)[1]
+
+
+def triton_levels(
+    arrivals: Sequence[int],
+    levels: Sequence[int],
+    instances: int,
+    service: Service,
+    *,
+    max_batch: int,
+    delay: int,
+    preferred: Sequence[int],
+    queues: Sequence[PolicyQueue],
+) -> list[tuple[int, list[int]]]:
+    """``Triton`` with a queue a level, where no payload is made ahead: the batches as (step, requests)."""
+    pool = Threads(instances, service)
+    sizes = set(preferred) or {max_batch}
+    batches: list[tuple[int, list[int]]] = []
+    entering = deque(range(len(arrivals)))
+
+    def pending(now: int) -> list[int]:
+        """Arrivals of those whom the cursor passes, and of one more where there is one."""
+        found: list[int] = []
+        for queue in queues:
+            index = 0
+            while len(found) <= max_batch and queue.apply(index, now):
+                found.append(queue.at(index)[0])
+                index += 1
+        return found
+
+    def examined(now: int, line: Sequence[int]) -> int:
+        taken, best = 0, 0
+        for _ in line:
+            if taken + 1 > max(sizes) and taken and best == 0:
+                best = taken
+            if taken + 1 > max_batch:
+                break
+            taken += 1
+            best = taken if taken in sizes else best
+        exceeded = delay > 0 and now - min(line[:taken], default=now) >= delay
+        if best and not exceeded:
+            return best
+        full = len(line) > max_batch or taken >= max(sizes)
+        return taken if full or exceeded or delay == 0 else 0
+
+    now = 0
+    while entering or any(queue.queue or queue.delayed for queue in queues):
+        while entering and arrivals[entering[0]] == now:
+            request = entering.popleft()
+            queues[levels[request]].enqueue(now, request)
+        while pool.idle(now) and (count := examined(now, pending(now))):
+            found: list[int] = []
+            for _ in range(count):
+                found.append(next(q for q in queues if q.queue or q.delayed).dequeue())
+            pool.start(now, count)
+            batches.append((now, found))
+        now += 1
+    return batches
+
+
 class Triton:
     """triton-inference-server/core, src/dynamic_batch_scheduler.cc (``BatcherThread``, ``GetDynamicBatch``)
     and src/rate_limiter.cc (``PayloadSlotAvailable``): a batcher moves requests from the queue into a

@@ -19,10 +19,10 @@ from configs.yaml_text import parse_yaml
 from executors.executor import Executor
 from executors.session import ExecutorError
 from policies.coalesce import Coalesce, fold
+from policies.disciplines import queue_for
 from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.pipeline import Device, Discipline, Pipeline, Stage
-from policies.queues import queue_for
 from policies.requests import RequestTable
 from policies.runlog import Outcome, RunLog
 from policies.scheduler import Scheduler

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 import delayline.loading  # noqa: F401  (makes every kind known)
 from configs.load import parse_config
 from policies.clockwork import Clockwork
-from policies.contract import NEVER_NS, Decision, Dispatch, Hold, Policy, Shed, View
+from policies.contract import NEVER_NS, Decision, Dispatch, Hold, Policy, Shed, State, View
+from policies.immediate import Immediate
 from policies.nexus import Nexus
-from policies.pipeline import Pipeline, Stage
+from policies.pipeline import Device, Pipeline, Stage
 from policies.runlog import Outcome, RunLog
 from policies.symphony import Symphony
 from policies.workload import Workload
+from sim.engines import Engine
 from sim.service.affine import Affine
 from sim.service_times import ModelTimes
 from sim.simulate import pipeline_for, run, workload_of
@@ -54,6 +57,8 @@ def view(waiting: int, due_ns: int = NEVER_NS, **changes: Any) -> View:
         head_deadline_ns=due_ns,
         newest_enqueued_ns=NOW_NS,
         downstream_ns=(0,) * 9,
+        batch_oldest_ns=NEVER_NS,
+        urgent=0,
     )
     return seen._replace(**changes)
 
@@ -133,6 +138,58 @@ def _ran(policy: Policy, gaps_ns: list[int], patience_ns: int, replicas: int) ->
     stage = Stage("rank", policy=policy, predict_ns=served_ns, replicas=replicas, max_batch=8)
     times = [ModelTimes(Affine(20, 5), stream(1, 0, "rank"))]
     return run(Pipeline((stage,)), times, workload)
+
+
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+@pytest.mark.parametrize(
+    ("latencies_ns", "expected"),
+    [
+        ((100, 1000), [[0, 25], [50, 75]]),
+        ((1000, 100), [[50, 75], [0, 25]]),
+        ((500, 500), [[25, 75], [0, 50]]),  # of two in the same hurry the one downstream
+    ],
+)
+def test_symphony_serves_the_model_whose_latest_time_is_first(
+    latencies_ns: tuple[int, int], expected: list[list[int]], engine: Engine
+) -> None:
+    """arXiv 2308.07470, section 3: of the candidates a free GPU takes the one with the earliest latest."""
+    stages = tuple(
+        Stage(name, Symphony(latency_ns), served_ns, device=("gpu",))
+        for name, latency_ns in zip("ab", latencies_ns, strict=True)
+    )
+    times = [ModelTimes(Affine(20, 5), stream(1, 0, stage.name)) for stage in stages]
+    workload = Workload.of(np.array([0, 1]))
+    log = run(Pipeline(stages, (Device("gpu", 1),)), times, workload, engine=engine)
+    assert [stage.batches.dispatched_ns.tolist() for stage in log.stages] == expected
+
+
+@dataclass(frozen=True, slots=True)
+class Backwards(Policy):
+    """Sends at once; of two stages the one upstream is in the greater hurry."""
+
+    kind: ClassVar[str] = "test-backwards"
+
+    first: int = 0
+
+    def decide(self, view: View, now_ns: int, state: State) -> Decision:
+        return Dispatch(view.sendable)
+
+    def urgency(self, view: View, now_ns: int, state: State) -> int:
+        return self.first
+
+
+def test_a_say_needs_a_shared_device_and_others_that_have_one() -> None:
+    """A stage whose policy has none keeps the turn that it has as one downstream."""
+    names = {"a": Backwards(1), "b": Backwards(2), "c": Immediate(), "d": Backwards(0)}
+    stages = tuple(
+        Stage(name, policy, served_ns, device=("own",) if name == "d" else ("gpu",))
+        for name, policy in names.items()
+    )
+    times = [ModelTimes(Affine(20, 5), stream(1, 0, name)) for name in names]
+    devices = (Device("gpu", 1), Device("own", 1))
+    log = run(Pipeline(stages, devices), times, Workload.of(np.array([0])))
+    began = {stage.name: stage.batches.dispatched_ns.tolist() for stage in log.stages}
+    assert began == {"a": [25], "b": [50], "c": [0], "d": [0]}
 
 
 @pytest.mark.parametrize("kind", [kind.kind for kind in KINDS])

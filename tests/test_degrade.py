@@ -44,7 +44,7 @@ LEVELS = (Level(0.6), Level(0.25), Level(0.2))
 def seen(oldest_ns: int, last_ns: int) -> View:
     """A queue of such an age; nothing else matters."""
     idle = (1, 1, 0, NEVER_NS, last_ns, 4, 0.0, 0.0, 0.0, (0, 9, 9, 9, 9))
-    return View(1, 1, 1, oldest_ns, NEVER_NS, *idle, 0, 0, NEVER_NS, 0, (0,))
+    return View(1, 1, 1, oldest_ns, NEVER_NS, *idle, 0, 0, NEVER_NS, 0, (0,), NEVER_NS, 0)
 
 
 @given(

@@ -44,6 +44,8 @@ def view(waiting: int, max_batch: int = 8, sendable: int | None = None) -> View:
         head_deadline_ns=NEVER_NS,
         newest_enqueued_ns=NEVER_NS,
         downstream_ns=(0,) * (max_batch + 1),
+        batch_oldest_ns=NEVER_NS,
+        urgent=0,
     )
 
 

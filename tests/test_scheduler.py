@@ -13,6 +13,7 @@ from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.load_adaptive import LoadAdaptive
 from policies.pipeline import CycleError, Device, Discipline, Pipeline, Stage, topological
+from policies.queue_limits import QueueLimit
 from policies.requests import RequestTable
 from policies.runlog import Outcome
 from policies.scheduler import PolicyError, Scheduler
@@ -401,3 +402,57 @@ def test_topological_order_and_cycles() -> None:
     assert topological({"b": ("a",), "a": (), "c": ("b", "a")}) == ["a", "b", "c"]
     with pytest.raises(CycleError, match="a -> c -> b -> a"):
         topological({"a": ("c",), "b": ("a",), "c": ("b",)})
+
+
+@dataclass(frozen=True, slots=True)
+class Impatient(Policy):
+    """Holds for full batches, in a queue with limits."""
+
+    kind: ClassVar[str] = "test-impatient"
+
+    limits: tuple[QueueLimit, ...] = ()
+
+    def decide(self, view: View, now_ns: int, state: State) -> Decision:
+        return Dispatch(view.sendable) if view.sendable == view.max_batch else Hold(NEVER_NS)
+
+
+def test_a_hold_ends_when_the_time_of_a_request_in_the_queue_does() -> None:
+    """Longer than its time, not as long; the next one's timer is set for its own."""
+    driven = Driven(stage(policy=Impatient((QueueLimit(10),)), max_batch=4))
+    driven.arrive(0, 2)
+    assert SetTimer(11, 0, NO_SIZE - 2) in driven.decide(0)
+    (late,) = driven.arrive(5)
+    driven.decide(5)
+    assert drops(driven.decide(10)) == []
+    driven.scheduler.timer(11, SetTimer(11, 0, NO_SIZE))
+    commands = driven.decide(11)
+    assert drops(commands) == [([0, 1], Outcome.SHED, "shed by the policy of s")]
+    assert SetTimer(16, 0, NO_SIZE - 1) in commands
+    driven.scheduler.timer(16, SetTimer(16, 0, NO_SIZE))
+    assert drops(driven.decide(16)) == [([late], Outcome.SHED, "shed by the policy of s")]
+
+
+def test_a_shorter_time_of_another_level_ends_a_hold_sooner() -> None:
+    limits = (QueueLimit(3), QueueLimit(50, puts_off=True))
+    driven = Driven(
+        stage(policy=Impatient(limits), max_batch=4, discipline=Discipline.PRIORITY),
+    )
+    driven.arrive(0, level=1)
+    assert SetTimer(51, 0, NO_SIZE - 1) in driven.decide(0)
+    driven.arrive(2, level=0)
+    assert SetTimer(6, 0, NO_SIZE - 2) in driven.decide(2)
+
+
+def test_a_level_that_is_full_turns_away_and_the_others_do_not() -> None:
+    driven = Driven(
+        stage(
+            policy=Impatient((QueueLimit(bound=1), QueueLimit(bound=2))),
+            max_batch=8,
+            discipline=Discipline.PRIORITY,
+        )
+    )
+    for level, count in ((0, 2), (1, 3), (2, 3)):
+        driven.arrive(0, count, level=level)
+    reason = "its priority level in the queue of s was full"
+    full = [([request], Outcome.SHED, reason) for request in (1, 4, 7)]
+    assert drops(driven.decide(0)) == full

@@ -20,7 +20,7 @@ from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.mosec import Mosec
 from policies.pipeline import Discipline
-from policies.triton import Triton
+from policies.triton import Triton, TritonQueue
 from tests.test_server_formats import MS, US, pipeline, stage
 
 
@@ -63,8 +63,8 @@ optimization { cuda { graphs: true } }
 def test_a_triton_model_as_people_write_it(tmp_path: Path) -> None:
     config, told = read(tmp_path, {"ranker/config.pbtxt": RANKER})
     (found,) = config.stages
-    assert found.policy == Triton(500 * US, (16, 32), 50 * MS)
-    assert (found.name, found.max_batch, found.queue_bound) == ("ranker", 64, 256)
+    assert found.policy == Triton(500 * US, (16, 32), 50 * MS, max_queue_size=256)
+    assert (found.name, found.max_batch, found.queue_bound) == ("ranker", 64, None)
     # A count is so many on each GPU that is listed.
     assert (found.replicas, sorted(found.device)) == (4, ["gpu0", "gpu0", "gpu1", "gpu1"])
     assert config.devices == {f"gpu{i}": DeviceConfig(cuda=i, slots=2) for i in range(2)}
@@ -72,7 +72,7 @@ def test_a_triton_model_as_people_write_it(tmp_path: Path) -> None:
     assert config.workload.priorities == (1.0, 1.0)
     texts = [each.text for each in told]
     assert "input, output, optimization, backend: of the model itself" in texts
-    assert "allow_timeout_override: all requests have one timeout" in texts
+    assert "allow_timeout_override: requests name no timeouts of their own" in texts
 
 
 ENSEMBLE = """
@@ -104,6 +104,28 @@ def repository(ensemble: str = ENSEMBLE, **models: str) -> dict[str, str]:
         "scorer/config.pbtxt": ensemble,
         **{f"{name}/config.pbtxt": text for name, text in texts.items()},
     }
+
+
+def test_tritons_queues_by_level_as_people_write_them(tmp_path: Path) -> None:
+    """Level 1 is level 0 here; a level that is not named has the default queue, as ``priority_queue_policy``
+    in model_config.proto says.
+    """
+    text = """
+    max_batch_size: 8
+    dynamic_batching {
+      priority_levels: 3
+      default_priority_level: 3
+      default_queue_policy { default_timeout_microseconds: 9000 max_queue_size: 7 }
+      priority_queue_policy {
+        key: 2
+        value { timeout_action: DELAY default_timeout_microseconds: 2000 }
+      }
+    }
+    """
+    config, _ = read(tmp_path, {"ranker/config.pbtxt": text})
+    queues = (TritonQueue(9 * MS, max_queue_size=7), TritonQueue(2 * MS, "delay"))
+    assert config.stages[0].policy == Triton(0, (), 9 * MS, "reject", 7, queues)
+    assert config.stages[0].queue_bound is None
 
 
 def test_an_ensemble_is_a_graph_whatever_the_order_of_its_steps(tmp_path: Path) -> None:

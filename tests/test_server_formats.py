@@ -33,7 +33,8 @@ from policies.mosec import Mosec
 from policies.nexus import Nexus
 from policies.pipeline import Discipline
 from policies.ray_serve import RayServe
-from policies.triton import Triton
+from policies.tf_serving import TfServing
+from policies.triton import Triton, TritonQueue
 from sim.arrivals.poisson import Poisson
 from sim.service.deterministic import Deterministic
 from tests.config_strategies import node
@@ -103,6 +104,8 @@ def _configs(
             policy.check(max_batch)
         except ValueError:
             policy = Immediate()
+        discipline = draw(st.sampled_from(disciplines))
+        policy = _without_levels(policy, len(levels) if discipline is Discipline.PRIORITY else 0)
         replicas = draw(st.integers(1, 3))
         on = st.sampled_from(
             [(), ("gpu0",), ("gpu1",) * replicas, ("gpu0", "gpu1", "gpu0")[:replicas]]
@@ -116,7 +119,7 @@ def _configs(
                 replicas=replicas,
                 device=draw(on),
                 queue_bound=draw(st.none() | st.integers(1, 10**9)),
-                discipline=draw(st.sampled_from(disciplines)),
+                discipline=discipline,
                 after=tuple(draw(_some(names[:i]))) if graphs else None,
             )
         )
@@ -132,6 +135,15 @@ def _configs(
     return pipeline(*stages, workload=workload, devices=devices, name=name)
 
 
+def _without_levels(policy: Policy, levels: int) -> Policy:
+    """What of a policy makes sense with so many levels."""
+    if isinstance(policy, Triton):
+        return replace(policy, priority_queue_policy=policy.priority_queue_policy[:levels])
+    if isinstance(policy, TfServing) and not levels:
+        return TfServing(policy.batch_timeout_ns)
+    return policy
+
+
 def _some(names: Sequence[str]) -> st.SearchStrategy[list[str]]:
     return st.lists(st.sampled_from(names), unique=True) if names else st.just([])
 
@@ -144,6 +156,9 @@ def _with_times(policy: Any, unit_ns: int = 1) -> Any:
         for each in fields(policy)
         if each.name.endswith("_ns") and isinstance(getattr(policy, each.name), int)
     }
+    if isinstance(policy, Triton):
+        queues = tuple(_with_times(queue, unit_ns) for queue in policy.priority_queue_policy)
+        times["priority_queue_policy"] = queues
     return replace(policy, **times)
 
 
@@ -173,7 +188,10 @@ def _own(server: str) -> st.SearchStrategy[Any]:
     def said(policy: Any) -> Any:
         if isinstance(policy, RayServe):  # the others are no settings, but the user's code
             policy = RayServe(policy.batch_wait_timeout_ns)
-        return _with_times(policy, UNITS_NS.get(server, 1))
+        policy = _with_times(policy, UNITS_NS.get(server, 1))
+        if isinstance(policy, TfServing):  # low priority is set in the model's graph
+            policy = TfServing(policy.batch_timeout_ns)
+        return policy
 
     return node(kinds("policy")[server]).map(said)
 
@@ -187,6 +205,13 @@ def test_a_servers_own_policy_comes_back_with_all_its_knobs(
     config = data.draw(_configs(_own(server), most=1))
     (before,) = config.stages
     config = replace(config, workload=replace(config.workload, expire=False, deadline_ns=None))
+    if isinstance(
+        before.policy, Triton
+    ):  # one bound: the stage's, or where there are levels each level's
+        leveled = before.discipline is Discipline.PRIORITY
+        policy = before.policy if leveled else replace(before.policy, max_queue_size=0)
+        before = replace(before, policy=policy, queue_bound=None if leveled else before.queue_bound)
+        config = replace(config, stages=(before,))
     (after,) = again(export_config(config, server), server).stages
     if isinstance(before.policy, Mosec):  # its wait is not looked at where there is a max_wait_time
         waits_ns = before.policy.max_wait_time_ns if before.max_batch > 1 else 0
@@ -198,7 +223,8 @@ def test_a_servers_own_policy_comes_back_with_all_its_knobs(
         before.max_batch,
         before.replicas,
     )
-    if server in ("triton", "ray_serve", "torchserve", "mosec"):
+    leveled = server == "triton" and before.discipline is Discipline.PRIORITY
+    if server in ("triton", "ray_serve", "torchserve", "mosec") and not leveled:
         assert after.queue_bound == before.queue_bound
     if server == "triton":
         assert after.discipline == before.discipline
@@ -367,3 +393,41 @@ def test_everything_that_a_format_does_not_say_is_listed(server: str) -> None:
 def test_a_format_finds_its_own_files_and_no_other_does(server: str, tmp_path: Path) -> None:
     write_deployment(tmp_path, export_config(pipeline(stage(), stage("last")), server))
     assert [name for name, each in FORMATS.items() if each.found(tmp_path)] == [server]
+
+
+def test_tritons_queues_are_written_by_level() -> None:
+    """``DELAY``, and a level of its own, whose queue has nothing of the default's."""
+    queues = (TritonQueue(5 * MS, "delay", 10), TritonQueue())
+    config = pipeline(
+        stage(
+            max_batch=8,
+            discipline=Discipline.PRIORITY,
+            policy=Triton(MS, (), 20 * MS, "reject", 50, queues),
+        ),
+        workload=WorkloadConfig(arrivals=Poisson(1.0), requests=9, priorities=(1.0, 1.0, 1.0)),
+    )
+    text = export_config(config, "triton").exported.files["rank/config.pbtxt"]
+    dynamic = text_format.Parse(text, model_config_pb2.ModelConfig()).dynamic_batching
+    action = model_config_pb2.ModelQueuePolicy
+    written = {
+        level: (each.default_timeout_microseconds, each.timeout_action, each.max_queue_size)
+        for level, each in dynamic.priority_queue_policy.items()
+    }
+    assert written == {1: (5000, action.DELAY, 10), 2: (0, action.REJECT, 0)}
+    rest = dynamic.default_queue_policy
+    assert (rest.default_timeout_microseconds, rest.timeout_action) == (20_000, action.REJECT)
+    assert rest.max_queue_size == 50
+    for server in ("tf_serving", "mosec"):
+        told = remarks(config, server, Fate.NEARLY)
+        assert (
+            "levels have no queues with times and sizes of their own" in told["stages.rank.policy"]
+        )
+
+
+def test_low_priority_is_not_in_tensorflow_servings_file() -> None:
+    config = pipeline(
+        stage(max_batch=8, discipline=Discipline.PRIORITY, policy=TfServing(MS, 4, MS, 10)),
+        workload=WorkloadConfig(arrivals=Poisson(1.0), requests=9, priorities=(1.0, 1.0)),
+    )
+    told = remarks(config, "tf_serving", Fate.NEARLY)["stages.rank.policy"]
+    assert told == "no batch is filled up with requests of low priority there"

@@ -6,7 +6,8 @@ mechanism (``tests/server_models.py``) is the oracle, batch by batch.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,11 +18,13 @@ import sim.kinds  # noqa: F401
 from configs.errors import ConfigError
 from configs.load import parse_config
 from configs.yaml_text import parse_yaml
-from policies.contract import NEVER_NS, Decision, Dispatch, Hold, Policy, Shed, View
-from policies.pipeline import Pipeline, Stage
+from policies.contract import NEVER_NS, Decision, Dispatch, Hold, Policy, View
+from policies.pipeline import Discipline, Pipeline, Stage
+from policies.place import Place
 from policies.ray_serve import LEAST_TICK_NS, LOOKS, RayServe
-from policies.tf_serving import TfServing
-from policies.triton import Triton
+from policies.runlog import Outcome
+from policies.tf_serving import Mixing, TfServing
+from policies.triton import Triton, TritonQueue
 from policies.workload import Workload
 from sim.simulate import run
 from tests import server_models
@@ -53,6 +56,8 @@ def view(waiting: int, age_ns: int = 0, *, max_batch: int = 8, **changes: Any) -
         head_deadline_ns=NEVER_NS,
         newest_enqueued_ns=NEVER_NS,
         downstream_ns=(0,) * (max_batch + 1),
+        batch_oldest_ns=NOW_NS - age_ns,
+        urgent=waiting,
     )
     return seen._replace(**changes)
 
@@ -101,16 +106,6 @@ def test_triton_counts_the_delay_from_entry_and_its_end_belongs_to_it() -> None:
     policy = Triton(max_queue_delay_ns=100)
     assert decided(policy, view(3, 99, idle_since_ns=NOW_NS)) == Hold(NOW_NS + 1, 8)
     assert decided(policy, view(3, 100, idle_since_ns=NOW_NS)) == Dispatch(3)
-
-
-def test_triton_rejects_what_is_past_its_timeout_one_after_another() -> None:
-    """``ApplyPolicy``: ``now_nanoseconds > timeout_timestamp_ns_[idx]``; ``wait_ns`` ends at the closest."""
-    policy = Triton(max_queue_delay_ns=100, queue_timeout_ns=60)
-    assert decided(policy, view(3, 61)) == Shed(1)
-    assert decided(policy, view(3, 60)) == Hold(NOW_NS + 1, 8)
-    assert decided(policy, view(8, 60)) == Dispatch(8)
-    assert decided(policy, view(3, 10)) == Hold(NOW_NS + 51, 8)
-    assert not Triton().sheds
 
 
 def test_triton_without_preferred_sizes_prefers_the_maximum() -> None:
@@ -381,3 +376,175 @@ def test_triton_without_preferred_sizes_sends_the_same_where_payloads_are_made_a
     policy = Triton(delay_ns)
     found = simulated(policy, arrival_ns, times, max_batch=max_batch, replicas=instances)
     assert found == server.run(arrival_ns.tolist())
+
+
+# Levels: who is in which batch, and who is turned away.
+
+LEVELLED = st.lists(st.tuples(st.integers(0, 25), st.integers(0, 2)), min_size=1, max_size=40)
+QUEUES = st.tuples(TIMES_NS, st.sampled_from(["reject", "delay"]), st.sampled_from([0, 0, 1, 4]))
+
+
+def levelled(
+    policy: Policy, arrivals: Any, times: Listed, *, max_batch: int, replicas: int, by: Discipline
+) -> tuple[list[tuple[int, list[int]]], list[int]]:
+    """(dispatched_ns, requests) of every batch, and who was shed."""
+    stage = Stage(
+        "s",
+        policy=policy,
+        predict_ns=lambda n: n,
+        replicas=replicas,
+        max_batch=max_batch,
+        discipline=by,
+        pad_to=(2, 4, 6),
+    )
+    gaps, levels = (np.array(column, np.int64) for column in zip(*arrivals, strict=True))
+    arrival_ns = np.cumsum(gaps)
+    never = np.full(len(gaps), NEVER_NS)
+    workload = Workload(arrival_ns, never, np.ones(len(gaps), np.int64), levels.astype(np.int8))
+    pipeline = Pipeline((stage,))
+    planned = replace(stage, policy=policy.planned(Place(pipeline, 0)))
+    log = run(Pipeline((planned,)), [times], workload, engine="simpy")
+    batches, visits = log.stages[0].batches, log.stages[0].visits
+    served = [
+        (at_ns, visits.request[visits.row == row].tolist())
+        for row, at_ns in enumerate(batches.dispatched_ns.tolist())
+    ]
+    return served, np.flatnonzero(log.requests.outcome == Outcome.SHED).tolist()
+
+
+@settings(max_examples=MANY)
+@given(
+    LEVELLED,
+    SERVICE,
+    st.integers(1, 6),
+    TIMES_NS,
+    st.integers(1, 2),
+    st.lists(st.integers(1, 6), max_size=3),
+    st.tuples(QUEUES, QUEUES, QUEUES),
+)
+def test_triton_serves_levels_as_its_queues_do(
+    arrivals: list[tuple[int, int]],
+    service: list[int],
+    max_batch: int,
+    delay_ns: int,
+    instances: int,
+    preferred: list[int],
+    queues: Any,
+) -> None:
+    """``PolicyQueue``: each level has its own timeout, action and size; what is delayed goes after the rest
+    of its level and before the next, and is rejected no more.
+    """
+    times = Listed(service)
+    sizes = tuple(size for size in preferred if size <= max_batch)
+    served, _ = levelled(
+        Triton(
+            delay_ns, sizes, priority_queue_policy=tuple(TritonQueue(*queue) for queue in queues)
+        ),
+        arrivals,
+        times,
+        max_batch=max_batch,
+        replicas=instances,
+        by=Discipline.PRIORITY,
+    )
+    expected = server_models.triton_levels(
+        np.cumsum([gap for gap, _ in arrivals]).tolist(),
+        [level for _, level in arrivals],
+        instances,
+        times.of,
+        max_batch=max_batch,
+        delay=delay_ns,
+        preferred=sizes,
+        queues=[server_models.PolicyQueue(*queue) for queue in queues],
+    )
+    assert served == expected
+
+
+@settings(max_examples=MANY)
+@given(LEVELLED, SERVICE, st.integers(1, 6), TIMES_NS, QUEUES)
+def test_triton_without_levels_has_one_queue(
+    arrivals: list[tuple[int, int]],
+    service: list[int],
+    max_batch: int,
+    delay_ns: int,
+    queue: tuple[int, Any, int],
+) -> None:
+    times = Listed(service)
+    policy = Triton(delay_ns, (), *queue)
+    served, _ = levelled(
+        policy, arrivals, times, max_batch=max_batch, replicas=1, by=Discipline.FIFO
+    )
+    expected = server_models.triton_levels(
+        np.cumsum([gap for gap, _ in arrivals]).tolist(),
+        [0] * len(arrivals),
+        1,
+        times.of,
+        max_batch=max_batch,
+        delay=delay_ns,
+        preferred=(),
+        queues=[server_models.PolicyQueue(*queue)],
+    )
+    assert served == expected
+
+
+@settings(max_examples=MANY)
+@given(
+    LEVELLED,
+    SERVICE,
+    st.integers(2, 6),
+    TIMES_NS,
+    TIMES_NS,
+    st.integers(1, 2),
+    st.integers(1, 6),
+    st.integers(1, 3),
+    st.sampled_from(get_args(Mixing)),
+)
+def test_tf_serving_mixes_priorities_as_its_queues_do(
+    arrivals: list[tuple[int, int]],
+    service: list[int],
+    max_batch: int,
+    timeout_ns: int,
+    low_timeout_ns: int,
+    threads: int,
+    low_max: int,
+    low_batches: int,
+    mixing: Mixing,
+) -> None:
+    """``ScheduleBatch``, ``GetLowPriorityTasksForPadding``, ``ScheduleLowPriorityBatch``, ``priority_merge``.
+    (With that a timeout of the low below that of the high moves them into the open batch early.)
+    """
+    arrivals = [(gap, min(level, 1)) for gap, level in arrivals]
+    low_max = min(low_max, max_batch)
+    if mixing == "priority_merge":
+        low_timeout_ns = max(low_timeout_ns, timeout_ns)
+    times = Listed(service)
+    expected = server_models.tf_serving_mixed(
+        np.cumsum([gap for gap, _ in arrivals]).tolist(),
+        [level > 0 for _, level in arrivals],
+        threads,
+        times.of,
+        max_batch=max_batch,
+        timeout=timeout_ns,
+        low_max=low_max,
+        low_timeout=low_timeout_ns,
+        low_batches=low_batches,
+        policy=mixing,
+        allowed=[size for size in (2, 4) if size < max_batch] + [max_batch],
+    )
+    policy = TfServing(timeout_ns, low_max, low_timeout_ns, low_batches, mixing)
+    found = levelled(
+        policy, arrivals, times, max_batch=max_batch, replicas=threads, by=Discipline.PRIORITY
+    )
+    assert found == expected
+
+
+def test_what_triton_delays_is_served_once_nothing_else_of_its_level_waits() -> None:
+    """One that arrives later goes first, as long as it is in time; the delayed keeps its place before the
+    next level.
+    """
+    policy = Triton(queue_timeout_ns=10, timeout_action="delay")
+    arrivals = [(0, 0), (1, 0), (1, 1), (27, 0)]
+    served, shed = levelled(
+        policy, arrivals, Listed([30], 0), max_batch=1, replicas=1, by=Discipline.PRIORITY
+    )
+    assert [requests for _, requests in served] == [[0], [3], [1], [2]]
+    assert not shed

@@ -61,6 +61,8 @@ def view(waiting: int, age_ns: int = 0, *, max_batch: int = 8, **changes: Any) -
         head_deadline_ns=NEVER_NS,
         newest_enqueued_ns=NOW_NS - age_ns,
         downstream_ns=(0,) * (max_batch + 1),
+        batch_oldest_ns=NEVER_NS,
+        urgent=0,
     )
     return seen._replace(**changes)
 

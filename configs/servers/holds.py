@@ -14,7 +14,7 @@ from configs.units import format_duration
 from policies.bentoml import BentoMl
 from policies.clipper import Clipper
 from policies.clockwork import Clockwork
-from policies.contract import Policy
+from policies.contract import NO_SIZE, Policy
 from policies.control_limit import ControlLimit
 from policies.fixed import Fixed
 from policies.immediate import Immediate
@@ -57,6 +57,8 @@ class Batching:
     """Most requests that it sends, where that is less than the stage's max_batch."""
     timeout_ns: int = 0
     """Time in the queue beyond which a request is rejected; 0 for none."""
+    levels: bool = False
+    """Whether queues of its levels have times and sizes of their own, or put requests off."""
     lost: tuple[str, ...] = ()
     """What of the policy these do not say."""
 
@@ -95,7 +97,15 @@ def fitted(batching: Batching, ability: Ability) -> tuple[int, list[str]]:
     if batching.timeout_ns and not ability.timeout:
         timeout = format_duration(batching.timeout_ns)
         lost.append(f"a request that has waited for more than {timeout} is not rejected there")
+    if batching.levels and not ability.timeout:
+        lost.append("levels have no queues with times and sizes of their own there")
     return wait_ns, lost
+
+
+def _of_low_priority(policy: TfServing) -> tuple[str, ...]:
+    if policy.low_priority_max_batch_size == 0:
+        return ()
+    return ("no batch is filled up with requests of low priority there",)
 
 
 def _listed(sizes: Sequence[int]) -> str:
@@ -112,10 +122,16 @@ def batching_of(policy: Policy, max_batch: int) -> Batching:
         case Fixed():
             return _sized(policy.delay_ns, policy.size, max_batch)
         case Triton():
-            sizes, timeout_ns = policy.preferred_batch_size, policy.queue_timeout_ns
-            return Batching(policy.max_queue_delay_ns, sizes=sizes, timeout_ns=timeout_ns)
+            sizes, rejects = policy.preferred_batch_size, policy.timeout_action == "reject"
+            return Batching(
+                policy.max_queue_delay_ns,
+                sizes=sizes,
+                timeout_ns=policy.queue_timeout_ns if rejects else 0,
+                levels=any(limit.puts_off or limit.bound != NO_SIZE for limit in policy.limits)
+                or bool(policy.priority_queue_policy),
+            )
         case TfServing():
-            return Batching(policy.batch_timeout_ns)
+            return Batching(policy.batch_timeout_ns, lost=_of_low_priority(policy))
         case RayServe():
             return Batching(policy.batch_wait_timeout_ns, Since.TAKEN)
         case Mosec():

@@ -25,7 +25,9 @@ from configs.servers.holds import Ability, Since, batching_of, fitted
 from configs.servers.proto_text import text_of, triton_messages
 from configs.servers.triton_reading import US_NS, read
 from configs.units import format_duration
+from policies.contract import NO_SIZE
 from policies.pipeline import Discipline
+from policies.triton import Triton
 
 FILE = "config.pbtxt"
 _ABILITY = Ability("Triton", Since.ENTRY, US_NS, sizes=True, timeout=True)
@@ -79,16 +81,19 @@ def _write_batching(
     dynamic.preferred_batch_size.extend(batching.sizes)
     if wait_ns:
         dynamic.max_queue_delay_microseconds = wait_ns // US_NS
+    rest = dynamic.default_queue_policy
     if stage.queue_bound is not None:
-        dynamic.default_queue_policy.max_queue_size = stage.queue_bound
+        rest.max_queue_size = stage.queue_bound
     if stage.discipline is Discipline.PRIORITY:
         said |= {f"{where}.discipline"}
         yield from _write_priorities(config, stage, dynamic)
-    if batching.timeout_ns:
-        yield from _write_timeout(batching.timeout_ns, f"{where}.policy", dynamic)
-    elif config.workload.expire and not config.parents()[stage.name]:
+    if isinstance(stage.policy, Triton):
+        yield from _write_queues(stage, stage.policy, dynamic)
+    if rest.default_timeout_microseconds or len(dynamic.priority_queue_policy):
+        return
+    if config.workload.expire and not config.parents()[stage.name]:
         said |= {"workload.deadline", "workload.expire"}
-        yield from _write_timeout(config.workload.deadline_ns or 0, "workload.deadline", dynamic)
+        yield from _write_timeout(config.workload.deadline_ns or 0, "workload.deadline", rest)
         # A deadline counts from the arrival at the pipeline: for a stage that comes first it is the same.
         if later := [name for name, parents in config.parents().items() if parents]:
             text = (
@@ -111,10 +116,31 @@ def _write_priorities(config: Config, stage: StageConfig, dynamic: Any) -> Itera
         yield nearly(f"{where}.queue_bound", "each priority level has a queue of that bound there")
 
 
-def _write_timeout(timeout_ns: int, where: str, dynamic: Any) -> Iterator[Remark]:
+def _write_queues(stage: StageConfig, policy: Triton, dynamic: Any) -> Iterator[Remark]:
+    """Timeouts, actions and sizes of its own queues; where it has none, ``queue_bound`` is all."""
+    where = f"stages.{stage.name}.policy"
+    named = policy.priority_queue_policy[: dynamic.priority_levels]
+    queues = {
+        f"{where}.priority_queue_policy[{level}]": (queue, dynamic.priority_queue_policy[level + 1])
+        for level, queue in enumerate(named)
+    }
+    queues[where] = (policy.rest, dynamic.default_queue_policy)
+    for place, (queue, message) in queues.items():
+        if queue.timeout_ns:
+            yield from _write_timeout(queue.timeout_ns, place, message)
+        if queue.timeout_action == "delay":
+            message.timeout_action = message.DELAY
+        if queue.max_queue_size:
+            message.max_queue_size = min(queue.max_queue_size, message.max_queue_size or NO_SIZE)
+    if stage.queue_bound is not None and policy.max_queue_size:
+        text = "of two bounds, this and the policy's max_queue_size, the lower is written"
+        yield nearly(f"stages.{stage.name}.queue_bound", text)
+
+
+def _write_timeout(timeout_ns: int, where: str, queue: Any) -> Iterator[Remark]:
     """Triton's action, where none is named, is REJECT."""
     timeout_us = max(1, round(timeout_ns / US_NS))
-    dynamic.default_queue_policy.default_timeout_microseconds = timeout_us
+    queue.default_timeout_microseconds = timeout_us
     if timeout_us * US_NS != timeout_ns:
         text = f"{format_duration(timeout_ns)} is written as {timeout_us} us: Triton counts in them"
         yield nearly(where, text)

@@ -141,16 +141,23 @@ def _batching(model: Any, messages: Any, whole: _Read) -> dict[str, Any]:
         policy["max_queue_delay"] = format_duration(delay_us * US_NS)
     if dynamic.preferred_batch_size:
         policy["preferred_batch_size"] = list(dynamic.preferred_batch_size)
+    named = dynamic.priority_queue_policy
+    overrides = any(each.allow_timeout_override for each in (queue, *named.values()))
     lost = {
         "preserve_ordering": (dynamic.preserve_ordering, "answers come as batches end"),
-        "priority_queue_policy": (dynamic.priority_queue_policy, "all levels share one queue"),
-        "allow_timeout_override": (queue.allow_timeout_override, "all requests have one timeout"),
+        "allow_timeout_override": (overrides, "requests name no timeouts of their own"),
     }
-    if timeout_us := queue.default_timeout_microseconds:
-        if queue.timeout_action == messages.ModelQueuePolicy.REJECT:
-            policy["queue_timeout"] = format_duration(timeout_us * US_NS)
-        else:
-            lost["timeout_action DELAY"] = (True, "nothing is put off at its timeout")
+    found = _queue(queue, messages)
+    if "timeout" in found:
+        found["queue_timeout"] = found.pop("timeout")
+    # Without levels there is one queue, and its size is the stage's.
+    bound = found.pop("max_queue_size", None) if not dynamic.priority_levels else None
+    policy |= found
+    if named:
+        # A level that is not named has the default's, and one that is has nothing of it.
+        policy["priority_queue_policy"] = [
+            _queue(named.get(level, queue), messages) for level in range(1, max(named) + 1)
+        ]
     if dynamic.priority_levels:
         whole.levels = max(whole.levels, dynamic.priority_levels)
     whole.remarks += [
@@ -158,9 +165,21 @@ def _batching(model: Any, messages: Any, whole: _Read) -> dict[str, Any]:
     ]
     return {
         "policy": policy,
-        "queue_bound": queue.max_queue_size or None,
+        "queue_bound": bound,
         "discipline": "priority" if dynamic.priority_levels else None,
     }
+
+
+def _queue(queue: Any, messages: Any) -> dict[str, Any]:
+    """A ``ModelQueuePolicy`` in our terms, without what it leaves at its default."""
+    found: dict[str, Any] = {}
+    if queue.default_timeout_microseconds:
+        found["timeout"] = format_duration(queue.default_timeout_microseconds * US_NS)
+    if queue.timeout_action == messages.ModelQueuePolicy.DELAY:
+        found["timeout_action"] = "delay"
+    if queue.max_queue_size:
+        found["max_queue_size"] = queue.max_queue_size
+    return found
 
 
 def _instances(model: Any, messages: Any, whole: _Read) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _I64 = types.int64
 ASK = types.UniTuple(_I64, 3)(BOARD, _I64, _I64)
 """(board, stage, now_ns) to an answer: a rule reads of the view what it needs of it."""
 TICK = _I64(BOARD, _I64, _I64)
-"""The same to 0."""
+"""The same to 0, or of an urgency to that."""
 OBSERVE = _I64(BOARD, _I64, _I64, _I64, _I64)
 """(board, stage, now_ns, requests, service_ns) to 0."""
 
@@ -65,5 +65,6 @@ def _caller(callee: Signature) -> Any:
 ask = _caller(ASK)
 tick = _caller(TICK)
 observe = _caller(OBSERVE)
+urgency = _caller(TICK)
 admit = _caller(ADMIT)
 degrade = _caller(DEGRADE)

@@ -105,8 +105,9 @@ def _seen(board: Board, k: int) -> View:
             *seen[:11],
             *loads,
             _table(board, k, "predict_at"),
-            *seen[11:],
+            *seen[11:15],
             _table(board, k, "downstream_at"),
+            *seen[15:],
         ]
     )
 

@@ -18,6 +18,7 @@ from sim.compiled.layout import (
     GIVEN_UP,
     GONE,
     LATE,
+    LEVEL_FULL,
     NEVER,
     REFUSED,
     SKIPPED,
@@ -57,7 +58,11 @@ def entered(b: Any, k: int, count: int) -> None:
     st.waiting += count
     if run.estimates:
         st.entered += count
-    if st.waiting >= st.wake_size or (not st.plain and _full(b, k) and ready(b, k)):
+    if (
+        st.waiting >= st.wake_size
+        or (not st.plain and _full(b, k) and ready(b, k))
+        or (st.limits_n and st.wake_size != UNABLE and lapses_ns(b, k) < st.wake_ns)
+    ):
         run.dirty |= 1 << k
 
 
@@ -111,7 +116,7 @@ def enter(b: Any, k: int, now_ns: int, count: int) -> None:
         count = levels.pass_by(b, k, now_ns, ENTERING, count)
         if count == 0:
             return
-    if st.admit:
+    if st.admit or st.limits_n:
         _enter_one_by_one(b, k, now_ns, count)
         return
     if st.guarded or _filters(b):
@@ -125,15 +130,20 @@ def enter(b: Any, k: int, now_ns: int, count: int) -> None:
 
 @called
 def _enter_one_by_one(b: Any, k: int, now_ns: int, count: int) -> None:
-    """Of the ``ENTERING``, those that the stage's admission lets in, as it sees each after the one before."""
+    """Of the ``ENTERING``, those that the stage's limits and its admission let in, as these see each after
+    the one before.
+    """
     st = b.stages[k]
     for i in range(count):
         request = b.scratch[ENTERING, i]
         b.scratch[ENTERING, 0] = request
         if _admit(b, k, now_ns, 1) == 0:
             continue
+        if st.limits_n and queues.full_for(b, k, request):
+            drop(b, request, now_ns, _SHED, LEVEL_FULL, k)
+            continue
         deadline_ns = b.deadline_ns[request & b.run[0].deadline_mask]
-        if calls.admit(st.admit, (b, k, now_ns, deadline_ns)):
+        if not st.admit or calls.admit(st.admit, (b, k, now_ns, deadline_ns)):
             join_queue(b, k, request, now_ns)
             entered(b, k, 1)
         else:
@@ -467,6 +477,58 @@ def shed(b: Any, k: int, now_ns: int, count: int) -> None:
             st.waiting_items -= b.items[request]
     for i in range(count):
         drop(b, b.scratch[ENTERING, i], now_ns, _SHED, GIVEN_UP, k)
+
+
+@called
+def lapse(b: Any, k: int, now_ns: int) -> None:
+    """Put off or drop those in a limited queue whose time there is over, in the order of entry."""
+    st = b.stages[k]
+    if st.shortest_ns == NEVER:
+        return
+    count = 0
+    request = st.oldest
+    while request >= 0:
+        at_ns = queues.entered_ns(b, k, request)
+        if at_ns + st.shortest_ns >= now_ns:
+            break
+        timeout_ns = b.ints[queues.limit_at(b, k, request)]
+        if timeout_ns and at_ns + timeout_ns < now_ns and not queues.is_put_off(b, k, request):
+            b.scratch[ENTERING, count] = request
+            count += 1
+        request = b.links[queues.NEWER, st.link_at + request]
+    dropped = 0
+    for i in range(count):
+        request = b.scratch[ENTERING, i]
+        if b.ints[queues.limit_at(b, k, request) + 1]:
+            queues.put_off(b, k, request)
+            continue
+        b.scratch[ENTERING, dropped] = request
+        dropped += 1
+        queues.discard(b, k, request)
+        st.waiting -= 1
+        if not b.run[0].unit_items:
+            st.waiting_items -= b.items[request]
+    for i in range(dropped):
+        drop(b, b.scratch[ENTERING, i], now_ns, _SHED, GIVEN_UP, k)
+
+
+@called
+def lapses_ns(b: Any, k: int) -> int:
+    """When a request will have been in a limited queue for longer than it may."""
+    st = b.stages[k]
+    if st.shortest_ns == NEVER:
+        return NEVER
+    found = NEVER - 1
+    request = st.oldest
+    while request >= 0:
+        at_ns = queues.entered_ns(b, k, request)
+        if at_ns + st.shortest_ns >= found:
+            break
+        timeout_ns = b.ints[queues.limit_at(b, k, request)]
+        if timeout_ns and not queues.is_put_off(b, k, request):
+            found = min(found, at_ns + timeout_ns)
+        request = b.links[queues.NEWER, st.link_at + request]
+    return found + 1
 
 
 @called

@@ -20,7 +20,7 @@ UNABLE = NEVER_NS
 MOST_SIZE = NO_SIZE
 
 FIFO, EDF, PRIORITY = 0, 1, 2
-SEEN = 15
+SEEN = 17
 """Integers of a view."""
 DONE = 2**7 - 1
 """Bits of the count of branches that are done with a request at a join."""
@@ -40,9 +40,9 @@ time at a score, or as told."""
 OVER, MORE, NONSENSE = 0, 1, 2
 """Why the loop returned: the run is over; tables are full and must grow; a rule's answer makes no sense."""
 
-FULL, LATE, EXPIRED, FOREVER, GIVEN_UP, REFUSED = 0, 1, 2, 3, 4, 5
+FULL, LATE, EXPIRED, FOREVER, GIVEN_UP, REFUSED, LEVEL_FULL = 0, 1, 2, 3, 4, 5, 6
 """Why a request was dropped: queue full, past its deadline on entry, in the queue; held for ever; shed by
-the stage's policy; refused by its admission."""
+the stage's policy; refused by its admission; its priority level full."""
 
 
 def _record(ints: str, floats: str = "") -> np.dtype[np.void]:
@@ -64,13 +64,15 @@ RUN = _record(
 STAGE = _record(
     # What changes.
     "waiting waiting_items head tail newest oldest idle_n idle_since_ns last_dispatch_ns wake_size wake_ns"
-    " batches sent_n left_n next_tick_ns entered busy_ns due_at skipped_n"
+    " batches sent_n left_n next_tick_ns entered busy_ns due_at skipped_n urgent"
     # What is set: the stage,
     " replicas max_batch max_items queue_bound discipline linked implicit guarded is_root parents"
     " always_ready plain sheds needed within_ns"
-    " reads_estimates reads_deadlines reads_next_idle reads_head reads_newest"
+    " reads_estimates reads_deadlines reads_next_idle reads_head reads_newest reads_batch_oldest reads_urgent"
+    # the limits of its queue,
+    " leveled limits_at limits_n shortest_ns counts_at rivals"
     # its rules,
-    " ask tick observe admit degrade tick_ns levels_n skips_at skip_join"
+    " ask tick observe urgency admit degrade tick_ns levels_n skips_at skip_join"
     " by_request passed_at"
     # its service times,
     " form noisy paced padded by_items ranks_at places_n points_n pace_at pace_n mean_at"
@@ -82,11 +84,14 @@ STAGE = _record(
     " lost_at lost_n gone_at gone_n",
     "rate_hz load pipeline_load per_item_ns base_ns per_request_ns growth lowest per_score",
 )
-"""A stage. ``ask``, ``tick``, ``observe``, ``admit`` and ``degrade`` are addresses, 0 where there is none;
-``gate_...`` is where the admission's parts lie and ``brake_...`` those of the degradation, as the policy's
-do; at ``costs_at`` of the floats are the costs of the levels, at ``skips_at`` of which, where that is not 0,
-requests go on at the stage ``skip_join``; those of a stage ``by_request`` pass it by at ``passed_at``;
-``newest`` and ``oldest`` are the ends of the order of entry in a linked queue.
+"""A stage. ``ask``, ``tick``, ``observe``, ``urgency``, ``admit`` and ``degrade`` are addresses, 0 where
+there is none; ``gate_...`` is where the admission's parts lie and ``brake_...`` those of the degradation,
+as the policy's do; at ``costs_at`` of the floats are the costs of the levels, at ``skips_at`` of which,
+where that is not 0, requests go on at the stage ``skip_join``; those of a stage ``by_request`` pass it by
+at ``passed_at``; ``newest`` and ``oldest`` are the ends of the order of entry in a linked queue. At
+``limits_at`` of the integers are, by level, the time in the queue, whether one is put off then, and the
+bound; ``shortest_ns`` is the shortest of the times, NEVER where there is none. ``rivals`` are the bits of
+the stages with which it contends for a device.
 """
 
 REPLICA = _record("batch first requests dispatched_ns ended_ns on_device")
@@ -163,7 +168,11 @@ class Board(NamedTuple):
     links: Any
     """int32 (4, linked requests): next and previous in order of service, then of entry; -2: not here"""
     levels: Any
-    """int32: the last request of each level in a priority queue"""
+    """int32: the last request of each level in a priority queue, of those put off by itself"""
+    counts: Any
+    """int32: how many of each level wait in a limited queue"""
+    put_off: Any
+    """int8, by ``link_at`` + request: whether it is served behind the others of its level"""
     missing: Any
     """int16: at each join, parents that are DONE with a request and, above those bits, that were SKIPPED;
     GONE where it has gone on without one
@@ -229,6 +238,8 @@ _TYPES: dict[str, types.Type] = {
     "skipped_ns": _array(_I64, 2),
     "links": _array(_I32, 2),
     "levels": _array(_I32),
+    "counts": _array(_I32),
+    "put_off": _array(_I8),
     "missing": _array(_I16),
     "service_level": _array(_I8),
     "stage_levels": _array(_I64, 2),

@@ -22,7 +22,7 @@ from policies.runlog import (
     StageLog,
     VisitLog,
 )
-from sim.compiled.layout import EXPIRED, FOREVER, FULL, GIVEN_UP, LATE, REFUSED, Board
+from sim.compiled.layout import EXPIRED, FOREVER, FULL, GIVEN_UP, LATE, LEVEL_FULL, REFUSED, Board
 from sim.compiled.prepare import Prepared
 
 HELD = "held for ever: its policy set no time, and no request is to come"
@@ -246,6 +246,7 @@ def _reason(pipeline: Pipeline, why: int) -> str:
         LATE: f"its deadline had passed when it reached {spec.name}",
         EXPIRED: "its deadline passed in a queue",
         REFUSED: f"refused by the admission of {spec.name}",
+        LEVEL_FULL: f"its priority level in the queue of {spec.name} was full",
         GIVEN_UP: f"shed by the policy of {spec.name}",
         FOREVER: f"{HELD}, waiting at {spec.name}",
     }[reason]

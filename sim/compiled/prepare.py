@@ -77,6 +77,7 @@ class _Flat:
     giving: list[int] = field(default_factory=list)
     links: int = 0
     levels: int = 0
+    counts: int = 0
     missing: int = 0
 
     @property
@@ -99,6 +100,7 @@ def prepare(pipeline: Pipeline, times: Sequence[Tabulated], workload: AnyWorkloa
     _lay_predictions(stages, pipeline, flat)
     _lay_giving_up(stages, pipeline, flat)
     _lay_service_levels(run, stages, pipeline, flat)
+    _lay_rivals(stages, pipeline)
     run["estimates"] = bool(stages["reads_estimates"].any())
     run["merges"] = any(
         stage.merge is not None and stage.merge.deadline_ns is not None for stage in pipeline.stages
@@ -119,7 +121,10 @@ def _run(pipeline: Pipeline, workload: AnyWorkload) -> Any:
     run["forked"] = len(roots) > 1 or run["sinks"] > 1 or len(parents) > len(set(parents))
     run["expire"] = pipeline.expire
     run["together"] = not pipeline.expire and all(
-        root.queue_bound is None and root.admission is None and root.max_items is None
+        root.queue_bound is None
+        and root.admission is None
+        and root.max_items is None
+        and not root.policy.limits
         for root in roots
     )
     run["unit_items"] = bool((workload.items == 1).all())
@@ -157,6 +162,8 @@ def _lay_stage(row: Any, spec: Stage, pipeline: Pipeline, flat: _Flat) -> None:
         (Reads.NEXT_IDLE, "reads_next_idle"),
         (Reads.HEAD, "reads_head"),
         (Reads.NEWEST, "reads_newest"),
+        (Reads.BATCH_OLDEST, "reads_batch_oldest"),
+        (Reads.URGENT, "reads_urgent"),
     ):
         row[name] = read in pipeline.reads(spec)
     row["replica_at"] = flat.replicas
@@ -205,6 +212,7 @@ def _lay_rules(row: Any, spec: Stage, flat: _Flat) -> None:
     row["ask"] = addresses["ask"]
     row["tick"] = addresses.get("tick", 0) if tick_ns else 0
     row["observe"] = addresses.get("observe", 0)
+    row["urgency"] = addresses.get("urgency", 0)
     row["tick_ns"], row["next_tick_ns"] = tick_ns, tick_ns or NEVER_NS
     _lay_parts(row, "", spec.policy, flat)
     if spec.admission is not None:
@@ -288,6 +296,7 @@ def _lay_queue(
     refuses = any(each.refuses for each in pipeline.stages)
     leaves = pipeline.expire or spec.policy.sheds or bool(run["forked"] and refuses)
     leaves |= any(k in before for _, before in joins_that_give_up(pipeline))
+    leaves |= bool(spec.policy.limits)
     linked = leaves or spec.discipline is not Discipline.FIFO
     row["linked"] = linked
     row["implicit"] = row["is_root"] and not linked and not row["guarded"]
@@ -296,14 +305,43 @@ def _lay_queue(
     if linked:
         row["head"] = row["tail"] = row["newest"] = row["oldest"] = -1
         flat.links += n
-    if spec.discipline is Discipline.PRIORITY:
-        flat.levels += LEVELS
+    row["leveled"], row["shortest_ns"] = spec.discipline is Discipline.PRIORITY, NEVER_NS
+    if spec.policy.limits:
+        _lay_limits(row, spec, flat)
+    if row["discipline"] == layout.PRIORITY:
+        flat.levels += 2 * LEVELS
     if len(spec.parents) > 1:
         flat.missing += n
         row["needed"] = (
             len(spec.parents) if spec.merge is None else spec.merge.needed(len(spec.parents))
         )
         row["within_ns"] = NEVER_NS if spec.merge is None else spec.merge.due_ns(0)
+
+
+def _lay_limits(row: Any, spec: Stage, flat: _Flat) -> None:
+    """A limited queue without levels is one with a single level."""
+    limits = spec.policy.limits
+    row["limits_at"], row["limits_n"] = len(flat.ints), len(limits)
+    for limit in limits:
+        flat.ints += [limit.timeout_ns, int(limit.puts_off), limit.bound]
+    row["shortest_ns"] = min(
+        (limit.timeout_ns for limit in limits if limit.timeout_ns), default=NEVER_NS
+    )
+    row["counts_at"] = flat.counts
+    flat.counts += LEVELS
+    if spec.discipline is Discipline.FIFO:
+        row["discipline"] = layout.PRIORITY
+
+
+def _lay_rivals(stages: Any, pipeline: Pipeline) -> None:
+    """Stages that share a device and whose policies have a say in which of them is asked first."""
+    for k, spec in enumerate(pipeline.stages):
+        if stages[k]["urgency"] and spec.device:
+            stages[k]["rivals"] = sum(
+                1 << other
+                for other, each in enumerate(pipeline.stages)
+                if stages[other]["urgency"] and not set(spec.device).isdisjoint(each.device)
+            )
 
 
 def _board(
@@ -347,6 +385,8 @@ def _board(
         skipped_ns=np.empty((k, skips), np.int64),
         links=np.full((4, flat.links), _AWAY, np.int32),
         levels=np.full(flat.levels, -1, np.int32),
+        counts=np.zeros(flat.counts, np.int32),
+        put_off=np.zeros(flat.links if flat.counts else 0, np.int8),
         missing=np.zeros(flat.missing, np.int16),
         giving=np.array(flat.giving or [0], np.int64),
         service_level=np.zeros(n if run["choose"] else 0, np.int8),

@@ -79,9 +79,87 @@ def following(b: Any, k: int, step: int) -> int:
     return step + 1
 
 
+@inlined
+def urgent(b: Any, k: int) -> int:
+    """How many of level 0 are in the queue, where it is served by priority; else all."""
+    st = b.stages[k]
+    return st.urgent if st.leveled else st.waiting
+
+
+@inlined
+def level_of(b: Any, k: int, request: int) -> int:
+    """The level of a request; all are of one where the queue is not served by priority."""
+    return int(b.priority[request]) if b.stages[k].leveled else 0
+
+
+@inlined
+def limit_at(b: Any, k: int, request: int) -> int:
+    """Where the limits of a request's level lie, in a limited queue."""
+    st = b.stages[k]
+    return st.limits_at + 3 * min(max(level_of(b, k, request), 0), st.limits_n - 1)
+
+
+@inlined
+def full_for(b: Any, k: int, request: int) -> bool:
+    """Whether as many of a request's level wait in a limited queue as may."""
+    count = b.counts[b.stages[k].counts_at + level_of(b, k, request) + LEVELS // 2]
+    return count >= b.ints[limit_at(b, k, request) + 2]
+
+
 @called
 def link(b: Any, k: int, request: int) -> None:
     """Enter a linked queue: behind all whose key is not above this one's."""
+    st = b.stages[k]
+    at = st.link_at
+    _join(b, k, request)
+    if st.discipline == FIFO:
+        return
+    _count(b, k, request, 1)
+    b.links[NEWER, at + request] = END
+    b.links[OLDER, at + request] = st.newest
+    if st.newest == END:
+        st.oldest = request
+    else:
+        b.links[NEWER, at + st.newest] = request
+    st.newest = request
+
+
+@inlined
+def _count(b: Any, k: int, request: int, more: int) -> None:
+    """One more or one less of a request's level."""
+    st = b.stages[k]
+    level = level_of(b, k, request)
+    if st.leveled and level <= 0:
+        st.urgent += more
+    if st.limits_n:
+        b.counts[st.counts_at + level + LEVELS // 2] += more
+
+
+@called
+def put_off(b: Any, k: int, request: int) -> None:
+    """Go behind the others of the same level; the order of entry stays as it is."""
+    _leave(b, k, request)
+    b.put_off[b.stages[k].link_at + request] = 1
+    _join(b, k, request)
+
+
+@inlined
+def is_put_off(b: Any, k: int, request: int) -> int:
+    """1 for one that is behind the others of its level, else 0."""
+    st = b.stages[k]
+    return int(b.put_off[st.link_at + request]) if st.limits_n else 0
+
+
+@inlined
+def _rank(b: Any, k: int, request: int) -> int:
+    """Its place among the levels, those put off being a level of their own."""
+    ways = 2 if b.stages[k].limits_n else 1
+    return (level_of(b, k, request) + LEVELS // 2) * ways + is_put_off(b, k, request)
+
+
+@called
+def _join(b: Any, k: int, request: int) -> None:
+    """Take a place in the order of service."""
     st = b.stages[k]
     at = st.link_at
     before = _before(b, k, request)
@@ -96,15 +174,6 @@ def link(b: Any, k: int, request: int) -> None:
         st.tail = request
     else:
         b.links[PREVIOUS, at + after] = request
-    if st.discipline == FIFO:
-        return
-    b.links[NEWER, at + request] = END
-    b.links[OLDER, at + request] = st.newest
-    if st.newest == END:
-        st.oldest = request
-    else:
-        b.links[NEWER, at + st.newest] = request
-    st.newest = request
 
 
 @inlined
@@ -114,11 +183,15 @@ def _before(b: Any, k: int, request: int) -> int:
     if st.discipline == EDF:
         deadline_ns = b.deadline_ns[request & b.run[0].deadline_mask]
         before = st.tail
-        while before != END and b.deadline_ns[before & b.run[0].deadline_mask] > deadline_ns:
+        while before != END:
+            other_ns = b.deadline_ns[before & b.run[0].deadline_mask]
+            behind = is_put_off(b, k, before) > is_put_off(b, k, request)
+            if other_ns < deadline_ns or (other_ns == deadline_ns and not behind):
+                break
             before = b.links[PREVIOUS, st.link_at + before]
         return before
     if st.discipline == PRIORITY:
-        level = int(b.priority[request]) + LEVELS // 2
+        level = _rank(b, k, request)
         mine = level
         while level >= 0 and b.levels[st.level_at + level] == END:
             level -= 1
@@ -133,23 +206,11 @@ def unlink(b: Any, k: int, request: int) -> None:
     """Leave a linked queue."""
     st = b.stages[k]
     at = st.link_at
-    after, before = b.links[NEXT, at + request], b.links[PREVIOUS, at + request]
-    if before == END:
-        st.head = after
-    else:
-        b.links[NEXT, at + before] = after
-    if after == END:
-        st.tail = before
-    else:
-        b.links[PREVIOUS, at + after] = before
+    _leave(b, k, request)
     b.links[PREVIOUS, at + request] = AWAY
     if st.discipline == FIFO:
         return
-    if st.discipline == PRIORITY:
-        level = st.level_at + int(b.priority[request]) + LEVELS // 2
-        if b.levels[level] == request:
-            same = before != END and b.priority[before] == b.priority[request]
-            b.levels[level] = before if same else END
+    _count(b, k, request, -1)
     newer, older = b.links[NEWER, at + request], b.links[OLDER, at + request]
     if older == END:
         st.oldest = newer
@@ -159,6 +220,27 @@ def unlink(b: Any, k: int, request: int) -> None:
         st.newest = older
     else:
         b.links[OLDER, at + newer] = older
+
+
+@called
+def _leave(b: Any, k: int, request: int) -> None:
+    """Give up a place in the order of service."""
+    st = b.stages[k]
+    at = st.link_at
+    after, before = b.links[NEXT, at + request], b.links[PREVIOUS, at + request]
+    if before == END:
+        st.head = after
+    else:
+        b.links[NEXT, at + before] = after
+    if after == END:
+        st.tail = before
+    else:
+        b.links[PREVIOUS, at + after] = before
+    if st.discipline == PRIORITY:
+        rank = _rank(b, k, request)
+        if b.levels[st.level_at + rank] == request:
+            same = before != END and _rank(b, k, before) == rank
+            b.levels[st.level_at + rank] = before if same else END
 
 
 @inlined

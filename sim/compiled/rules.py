@@ -42,6 +42,7 @@ _PARTS = {
     "ask": _Part("rule", ASK),
     "tick": _Part("tick_rule", TICK, returns="{call}; return 0"),
     "observe": _Part("observe_rule", OBSERVE, ", requests, service_ns", returns="{call}; return 0"),
+    "urgency": _Part("urgency_rule", TICK),
 }
 """Of a policy."""
 _GATE = {"admit": _Part("rule", ADMIT, ", deadline_ns", views.gate, "return 1 if {call} else 0")}
@@ -93,7 +94,9 @@ def rules_of(cls: type[Ruled]) -> Rules:
     rules = [getattr(cls, part.rule) for part in parts.values()]
     names = dict.fromkeys(name for rule in rules for name in knob_parameters(rule))
     hints = typing.get_type_hints(cls)
-    knobs = tuple((name, _kind(cls, name, hints.get(name))) for name in names)
+    knobs = tuple(
+        (name, _kind(cls, name, hints.get(name) or _returned(cls, name))) for name in names
+    )
     compiled = {name: _compiled(cls, name, part, knobs) for name, part in parts.items()}
     addresses = {name: address_of(function) for name, function in compiled.items()}
     return Rules(addresses, knobs, tuple(compiled.values()))
@@ -115,6 +118,14 @@ def _named(cls: type[Ruled]) -> str:
     families = {Admission: "admission", Degrade: "degrade"}
     family = next((name for base, name in families.items() if issubclass(cls, base)), "policy")
     return f"{family} {cls.kind}"
+
+
+def _returned(cls: type[Ruled], name: str) -> Any:
+    """What a property that stands for a knob returns."""
+    found = getattr(cls, name, None)
+    if not isinstance(found, property):
+        return None
+    return typing.get_type_hints(found.fget).get("return")
 
 
 def _kind(cls: type[Ruled], name: str, hint: Any) -> str:

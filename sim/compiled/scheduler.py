@@ -186,26 +186,46 @@ def _decide(b: Any, now_ns: int) -> bool:
     k = len(b.stages) - 1
     while k >= 0:
         if (run.dirty >> k) & 1:
-            run.dirty ^= 1 << k
-            if not _decide_stage(b, now_ns, k):
+            asked = _most_urgent(b, now_ns, k) if b.stages[k].rivals else k
+            run.dirty ^= 1 << asked
+            if not _decide_stage(b, now_ns, asked):
                 return False
             if run.dirty >> k:
-                k = len(b.stages)  # what was shed here has left the queue of another branch
+                # What was shed here has left the queue of another branch, or another's turn came first.
+                k = len(b.stages)
         k -= 1
     return True
+
+
+@called
+def _most_urgent(b: Any, now_ns: int, k: int) -> int:
+    """Of the stages that are to be asked and contend with this one for a device, the one whose policy is in
+    the greatest hurry; of several the one downstream.
+    """
+    run = b.run[0]
+    first, least = k, NEVER
+    for other in range(len(b.stages)):
+        st = b.stages[other]
+        if (b.stages[k].rivals & run.dirty) >> other & 1 and st.waiting and flow.ready(b, other):
+            urgency = calls.urgency(st.urgency, (b, other, now_ns))
+            if urgency < least or (urgency == least and other > first):
+                first, least = other, urgency
+    return first
 
 
 @inlined
 def _decide_stage(b: Any, now_ns: int, k: int) -> bool:
     st = b.stages[k]
     while flow.ready(b, k):
+        if st.limits_n:
+            flow.lapse(b, k, now_ns)
         if st.waiting == 0:
             st.wake_size = 1
             st.wake_ns = NEVER
             return True
         count, until_ns, size = calls.ask(st.ask, (b, k, now_ns))
         if count == 0 and until_ns > now_ns and size > st.waiting:
-            st.wake_ns = until_ns
+            st.wake_ns = min(until_ns, flow.lapses_ns(b, k)) if st.limits_n else until_ns
             st.wake_size = min(size, MOST_SIZE)
             return True
         if 0 < count <= views.most(b, k):
@@ -215,6 +235,9 @@ def _decide_stage(b: Any, now_ns: int, k: int) -> bool:
         else:
             _note_nonsense(b, k, count, until_ns, size)
             return False
+        if st.rivals and flow.ready(b, k):
+            b.run[0].dirty |= 1 << k  # another may be in a greater hurry now
+            return True
     st.wake_size = UNABLE
     st.wake_ns = NEVER
     return True
@@ -321,6 +344,8 @@ def _note_nonsense(b: Any, k: int, count: int, until_ns: int, size: int) -> None
     b.seen[12] = view.head_enqueued_ns
     b.seen[13] = view.head_deadline_ns
     b.seen[14] = view.newest_enqueued_ns
+    b.seen[15] = view.batch_oldest_ns
+    b.seen[16] = view.urgent
 
 
 @inlined

@@ -7,7 +7,7 @@ from typing import Any
 from policies.contract import View
 from sim.compiled import flow, queues
 from sim.compiled.jit import called, inlined
-from sim.compiled.layout import NEVER
+from sim.compiled.layout import FIFO, NEVER
 
 
 @inlined
@@ -36,6 +36,8 @@ def shown(b: Any, k: int) -> View:
         _head_deadline_ns(b, k) if st.reads_head else NEVER,
         queues.newest_ns(b, k) if st.reads_newest else NEVER,
         b.predict_ns[st.downstream_at : st.downstream_at + st.max_batch + 1],
+        _batch_oldest_ns(b, k) if st.reads_batch_oldest else NEVER,
+        queues.urgent(b, k) if st.reads_urgent else 0,
     )
 
 
@@ -116,6 +118,20 @@ def _earliest_deadline_ns(b: Any, k: int) -> int:
         request = queues.request_of(b, k, step)
         found = min(found, b.deadline_ns[request & b.run[0].deadline_mask])
         step = queues.following(b, k, step)
+    return found
+
+
+@called
+def _batch_oldest_ns(b: Any, k: int) -> int:
+    """The earliest entry of those that one batch would take."""
+    st = b.stages[k]
+    if not st.linked or st.discipline == FIFO:
+        return queues.oldest_ns(b, k)
+    found = NEVER
+    request = st.head
+    for _ in range(most(b, k)):
+        found = min(found, queues.entered_ns(b, k, request))
+        request = queues.following(b, k, request)
     return found
 
 
