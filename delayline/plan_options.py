@@ -56,7 +56,8 @@ Candidates = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="With --plans: how many candidates there are in all, for the monolith to rank.",
+        help="With --plans: how many candidates there are in all, for the monolith to rank; as in the"
+        " quality table, if there is one and this is not given.",
         show_default=False,
     ),
 ]
@@ -94,17 +95,23 @@ def asked_of(
 ) -> Asked:
     """What --plans is asked for. Raises CommandError, ConfigError."""
     from delayline import map_grid
+    from delayline.plan_quality import worth_of
     from delayline.plan_runs import LOADS, REPLICATIONS, REQUESTS, plans_asked
 
     if len(sources) != 1 or sources[0].is_dir():
         raise CommandError("--plans are made of one configuration; give one, and no recorded run")
+    config = load_config(sources[0], sets or ())
+    worth = worth_of(config)
+    if candidates is None and worth is not None:
+        candidates = worth.candidates
     return plans_asked(
-        load_config(sources[0], sets or ()),
+        config,
         plans=plans or (),
         loads=LOADS if loads is None else map_grid.parse_loads(loads),
         requests=requests or REQUESTS,
         replications=replications or REPLICATIONS,
         candidates=candidates,
+        worth=worth,
     )
 
 

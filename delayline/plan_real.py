@@ -13,7 +13,7 @@ from delayline.errors import CommandError
 from delayline.plan_runs import Asked, Made, outcome_of
 from delayline.plan_words import setting_of
 from delayline.rates import at_rate
-from delayline.real import brought_up, run_real
+from delayline.real import brought_up, run_lists, run_real
 from reports.plan_rows import Left, Memory, Served
 
 if TYPE_CHECKING:
@@ -66,7 +66,11 @@ def _served(asked: Asked, made: Made, executor: Executor, run_s: float) -> Serve
     workload = at_rate(
         asked.config, made.load * asked.capacity_hz, duration_ns=round(run_s * NS_PER_S)
     )
-    log = run_real(made.config, executor, workload)
+    if asked.worth is None:
+        log, judged = run_real(made.config, executor, workload), None
+    else:
+        log, users, lists = run_lists(made.config, executor, workload)
+        judged = asked.worth.measured(log, users, lists)
     if log.info.get("interrupted"):
         raise KeyboardInterrupt
     return Served(
@@ -74,7 +78,7 @@ def _served(asked: Asked, made: Made, executor: Executor, run_s: float) -> Serve
         load=made.load,
         real=True,
         setting=setting_of(asked.config, made.config),
-        runs=(outcome_of(made.config, log, asked.judged(made.plan, log)),),
+        runs=(outcome_of(made.config, log, judged),),
         memory=resident_memory(made.config, executor),
     )
 

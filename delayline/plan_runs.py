@@ -17,7 +17,7 @@ from delayline.plan_words import setting_of, works
 from delayline.rates import open_arrivals
 from delayline.runs import objective_of, warmup_ns
 from policies.contract import NEVER_NS
-from policies.runlog import RunLog
+from policies.runlog import Int64, RunLog
 from reports.objective import waits_ns
 from reports.paths import missing_share
 from reports.percentiles import NS_PER_MS, percentile
@@ -45,6 +45,10 @@ class Worth(Protocol):
 
     def of(self, log: RunLog) -> Judged | None:
         """The mean over the completed requests, each by how it was served; None without any."""
+        ...
+
+    def measured(self, log: RunLog, users: Int64, lists: Int64) -> Judged | None:
+        """The same of lists (requests, k) that a real run answered to ``users`` (requests,)."""
         ...
 
     def lost(self, log: RunLog) -> float:

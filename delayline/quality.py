@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,8 +14,8 @@ from configs.model import Config
 from configs.served import described, difference
 from delayline.runs import warmup_ns
 from policies.runlog import RunLog
-from reports.quality import Quality, RunQuality, measured, predicted
-from reports.quality_table import QualityError, QualityTable, read_table
+from reports.quality import Quality, RunQuality, measured, predicted, row_of
+from reports.quality_table import QualityError, QualityTable, read_table, way
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,13 @@ class QualityModel:
         """Of a run of ``config``; None where nothing was completed. Raises QualityError."""
         try:
             return predicted(self.table, config.keeps(), log, warmup_ns(config, log))
+        except QualityError as error:
+            raise QualityError(f"{self.path}: {error}") from None
+
+    def full_service(self, keep: Mapping[str, int]) -> float:
+        """NDCG@10 of stages that keep so many, all served in full. Raises QualityError."""
+        try:
+            return row_of(self.table, way(keep)).scores["ndcg"].value
         except QualityError as error:
             raise QualityError(f"{self.path}: {error}") from None
 

@@ -10,6 +10,9 @@ from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from configs.model import Config
 from configs.pipeline import pipeline_of
 from delayline.console import progress
@@ -74,11 +77,20 @@ def run_judged(
     """As :func:`run_real`, and what the lists that came back are worth beside what was predicted of them.
     Raises HeldOutError where what is sent and answered is no user and no list, QualityError.
     """
+    log, users, lists = run_lists(config, executor, workload, told)
+    return log, quality.judged(config, log, users, lists)
+
+
+def run_lists(
+    config: Config, executor: Executor, workload: AnyWorkload, told: Ended | None = None
+) -> tuple[RunLog, NDArray[np.int64], NDArray[np.int64]]:
+    """As :func:`run_real`, with the users (requests,) that requests were about and the lists (requests, k)
+    that came back. Raises HeldOutError where what is sent and answered is no user and no list.
+    """
     from executors.held_out import judged_columns
 
     result = _run(config, executor, workload, told, keep_answers=True)
-    users, lists = judged_columns(result.sent, result.answers)
-    return result.log, quality.judged(config, result.log, users, lists)
+    return result.log, *judged_columns(result.sent, result.answers)
 
 
 def _run(

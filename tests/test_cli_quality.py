@@ -14,8 +14,8 @@ from delayline.real import brought_up, run_judged
 from executors.offline import Offline
 from policies.degrade import FULL
 from policies.workload import Workload
-from reports.list_scores import means, scores
-from reports.quality_table import way, write_table
+from reports.list_scores import SCORES, means, scores
+from reports.quality_table import read_table, way, write_table
 from tests.command_line import Run, agrees, runner
 from tests.quality_cases import LEVELS, pipeline_file
 
@@ -115,3 +115,31 @@ def test_a_table_of_another_model_is_refused(run: Run, judged: Path, tmp_path: P
     assert f"{table}: the table is of other weights" in run("simulate", judged).error
     (tmp_path / "weights" / "recommender.json").unlink()
     assert run("simulate", judged, "--quiet").code == 0  # a prediction needs no weights
+
+
+def test_plans_on_their_models_are_measured(run: Run, judged: Path) -> None:
+    words = ("--plan", "cascade", "--requests", 200, "-n", 1, "--loads", "0.02", "--quiet")
+    said = run("compare", judged, "--plans", *words, "--real", "--seconds", 0.5, "--json")
+    assert said.code == 0, said.err
+    simulated, real = said.object["plans"]
+    assert (simulated["real"], real["real"]) == (False, True)
+    assert 0 < real["quality"]["agreement"] < 1
+    assert real["quality"] != simulated["quality"]  # of the users that were sent, not of all
+
+
+def test_plans_are_compared_by_quality_too(run: Run, judged: Path) -> None:
+    """The monolith's lists are the full model's; what degrades is told by how it served."""
+    words = ("--requests", 400, "-n", 2, "--loads", "0.95", "--quiet")
+    plans = ("--plan", "monolith", "--plan", "degraded")
+    said = run("compare", judged, "--plans", *words, *plans, "--json")
+    assert said.code == 0, said.err
+    quality = {row["plan"]: row["quality"] for row in said.object["plans"]}
+    table = read_table(judged.parent / "quality.json")
+    full, cheaper = ({name: row.scores[name].value for name in SCORES} for row in table.rows[:2])
+    best = {name: table.full[name].value for name in SCORES}
+    assert quality["cascade"] == full
+    assert quality["monolith"] == best
+    assert min(full["ndcg"], cheaper["ndcg"]) <= quality["degraded"]["ndcg"]
+    shown = run("compare", judged, "--plans", *words, "--plan", "monolith").out
+    assert f"{best['ndcg']:.4g}" in shown
+    assert "NDCG" in shown
