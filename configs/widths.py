@@ -20,10 +20,12 @@ class CountsCandidates(Protocol):
 
 
 def comes_in(config: Config, name: str) -> int | None:
-    """Candidates that come into a stage with each request: what the stages before pass on together.
+    """Candidates that come into a stage with each request: what the stages before pass on together, or what
+    its merge makes of that.
 
     A stage passes on its ``keep``, or, where it has none, all that comes in. None where nothing says how
-    many: at the first stage, or behind one that is given none and keeps none.
+    many: at the first stage, behind one that is given none and keeps none, or with a merge by a user's
+    function.
     """
     return _given(config).get(name)
 
@@ -40,9 +42,11 @@ def _given(config: Config) -> dict[str, int | None]:
     for name in order:
         widths = [passed[parent] for parent in parents[name]]
         known = [width for width in widths if width is not None]
-        given[name] = sum(known) if known and len(known) == len(widths) else None
-        keep = config.stage(name).keep
-        passed[name] = given[name] if keep is None else keep
+        stage = config.stage(name)
+        given[name] = None
+        if known and len(known) == len(widths):
+            given[name] = sum(known) if stage.merge is None else stage.merge.width(known)
+        passed[name] = given[name] if stage.keep is None else stage.keep
     return given
 
 

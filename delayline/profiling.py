@@ -13,6 +13,7 @@ from configs.profile import save_profile
 from configs.widths import comes_in
 from delayline.errors import CommandError
 from delayline.rates import at_rate
+from policies.merge_side_by_side import SideBySide
 from policies.workload import Workload
 from sim.service.profile import Profile
 
@@ -61,7 +62,8 @@ def probes_of(config: Config) -> dict[str, int]:
     found = {}
     for stage in config.stages:
         known = comes_in(config, stage.name)
-        if known is None or len(parents[stage.name]) != 1:
+        apart = stage.merge is None or isinstance(stage.merge, SideBySide)
+        if known is None or (apart and len(parents[stage.name]) > 1):
             continue
         narrow = max(stage.keep or 1, known // 2)
         if narrow < known:

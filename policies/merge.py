@@ -84,6 +84,12 @@ class Merge(ABC):
     def merged(self, branches: Branches, present: Present) -> dict[str, NDArray[Any]]:
         """The tensors of :attr:`Fitted.gives`, (rows, ...), of those of :attr:`Fitted.takes`."""
 
+    def width(self, widths: Sequence[int]) -> int | None:
+        """How many candidates the result holds of branches that pass on so many; None where only the data,
+        or a user's code, could tell.
+        """
+        return sum(widths)
+
     @property
     def waits_for_all(self) -> bool:
         """Whether no branch is ever done without."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -42,6 +42,9 @@ class FunctionMerge(Merge):
 
     function: str = knob("what merges, as `package.module:function`")
     arguments: Mapping[str, Any] | None = knob("passed to it by name", default=None)
+
+    def width(self, widths: Sequence[int]) -> None:
+        """Not known before it is called."""
 
     def calling(self, function: Merging) -> CalledMerge:
         """The same merge, with the function at hand."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -40,6 +40,10 @@ class ListMerge(Merge):
 
     reads_scores: ClassVar[bool] = True
     """Whether branches must put out scores."""
+
+    def width(self, widths: Sequence[int]) -> int:
+        """``keep``, or as many as the longest."""
+        return self.keep or max(widths)
 
     def fit(
         self,

@@ -24,6 +24,10 @@ class Mean(ValueMerge):
         "by branch, how much it counts; absent is 1", default=None, gt=0
     )
 
+    def width(self, widths: Sequence[int]) -> int:
+        """As many as each branch: they are alike."""
+        return max(widths)
+
     def check(self, branches: Sequence[str]) -> None:
         """Weights are of branches that are there."""
         ValueMerge.check(self, branches)

@@ -98,6 +98,27 @@ def test_what_comes_in_is_what_the_stages_before_pass_on() -> None:
 SILENT = ("stages.rank.service=1ms",)
 
 
+@pytest.mark.parametrize(
+    ("merge", "come"),
+    [
+        ("side_by_side", 150),
+        ("concat", 150),
+        ("zip", 150),
+        ("rrf", 100),
+        ("{kind: top_k, keep: 80}", 80),
+        ("mean", 100),
+    ],
+)
+def test_what_comes_in_at_a_join_is_what_its_merge_makes(merge: str, come: int) -> None:
+    assert comes_in(config_of(FORK, f"stages.rank.merge={merge}"), "rank") == come
+
+
+def test_a_merge_by_a_function_tells_nothing() -> None:
+    merge = "stages.rank.merge={kind: function, function: 'a.b:c'}"
+    assert comes_in(config_of(FORK, merge, "stages.rank.service=1ms"), "rank") is None
+    assert "nothing says how many candidates come in" in refused(FORK, merge)
+
+
 def test_no_stage_passes_on_more_than_it_was_given() -> None:
     assert (
         "stages.rank.keep: is 300, more than the 200 candidates that come in; keep 200"
