@@ -76,6 +76,11 @@ class Told:
             for visit in self.visits:
                 if visit.batch is not None:
                     console.print(_batch(visit, visit.batch, found.request), soft_wrap=True)
+                elif visit.skipped:
+                    console.print(
+                        f"{visit.stage}: in no batch; at level {visit.level} it went on without the stage",
+                        soft_wrap=True,
+                    )
         elif self.stage is not None:
             console.print(f"it never entered the queue of {self.stage}")
         console.print()
@@ -223,6 +228,7 @@ def _batch(visit: VisitTold, batch: BatchTold, request: int) -> str:
         more = len(others) - _MOST_NAMED
         named += f" and {more} more" if more > 0 else ""
         text += f", {len(others) + 1} of at most {batch.max_batch}, with {named}"
+    text += f", at level {visit.level}" if visit.level else ""
     text += f"; it went when {went(batch.went)}"
     oldest = batch.oldest
     mine = next(each for each in batch.members if each.request == request)
@@ -245,6 +251,8 @@ def _visit_json(visit: VisitTold) -> dict[str, object]:
         "over_ns": visit.over_ns,
         "parts_ns": dict(visit.parts),
         "merges": [dataclasses.asdict(merge) for merge in visit.merges],
+        "level": visit.level,
+        "skipped": visit.skipped,
         "batch": None
         if batch is None
         else {

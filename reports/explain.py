@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from policies.degrade import FULL
 from policies.runlog import Outcome, RunLog, StageLog
 from reports.paths import Join, Paths, joins, paths
 from reports.reasons import REPLICA, SIZE, SLOT, TIME, StageTimes, stage_times, visit_reasons
@@ -76,6 +77,10 @@ class VisitTold:
     merges: tuple[MergeWait, ...]
     """For each join that the stage leads to."""
     batch: BatchTold | None
+    level: int = FULL
+    """The degradation level of its batch, or that at which it went on without the stage."""
+    skipped: bool = False
+    """It went on without the stage, as the level says."""
 
     def merge_before(self, name: str) -> int:
         """How long it waited for a join to go on; zero where that is none."""
@@ -162,7 +167,19 @@ def _visits(log: RunLog, request: int, found: Paths) -> Iterator[VisitTold]:
                 and (merge := _merge(log, join, index, found, request)) is not None
             ),
             batch=_batch(stage, int(visits.row[at]), times),
+            level=_level(stage, int(visits.row[at]), request),
+            skipped=_skipped(stage, request),
         )
+
+
+def _skipped(stage: StageLog, request: int) -> bool:
+    return stage.skipped is not None and bool((stage.skipped.request == request).any())
+
+
+def _level(stage: StageLog, row: int, request: int) -> int:
+    if stage.skipped is not None and _skipped(stage, request):
+        return stage.skipped.level
+    return FULL if row < 0 or stage.batches.level is None else int(stage.batches.level[row])
 
 
 def _merge(log: RunLog, join: Join, index: int, found: Paths, request: int) -> MergeWait | None:

@@ -22,6 +22,7 @@ from policies.pipeline import Pipeline, Stage
 from policies.runlog import Outcome, RunLog
 from policies.workload import Workload
 from reports import records
+from reports.explain import explain
 from reports.invariants import check
 from reports.metrics import measure
 from reports.paths import joins, paths
@@ -275,3 +276,13 @@ def test_what_cannot_be_skipped_is_refused(change: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(CONFIG, overrides=[change])
     assert message in str(caught.value)
+
+
+def test_a_request_s_story_tells_its_levels() -> None:
+    stages = [branch("a"), skipped("b", below=(Level(0.5),)), join("a", "b")]
+    told = explain(ran(stages, [0], {"a": 30}), 0).visits
+    assert [(each.stage, each.level, each.skipped) for each in told] == [
+        ("a", 0, False),
+        ("b", 2, True),
+        ("join", 0, False),
+    ]
