@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 
 from executors.executor import Executor
-from executors.levels import Cheaper
-from executors.replica import WorkerError
+from executors.levels import Cheaper, LevelError, models_at
 from executors.session import ExecutorError
 from policies.contract import State, View
 from policies.degrade import Degrade, Level
 from policies.immediate import Immediate
+from policies.merge_side_by_side import SideBySide
 from policies.pipeline import Pipeline, Stage
 from policies.workload import Workload
 from reports.invariants import check
+from reports.paths import missing
 from sim.simulate import replay_pipeline
 from tests.executor_models import WIDTH, Linear, Seen
+from tests.pipeline_strategies import SKIP
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,40 @@ def test_each_batch_is_run_at_the_level_that_is_recorded() -> None:
     np.testing.assert_array_equal(again.requests.level, level)
 
 
+def test_a_branch_that_is_skipped_is_missing_from_the_answer() -> None:
+    """By its stage, for every second batch, and by the requests' own levels."""
+    slow = Stage("slow", Immediate(), lambda n: 1000 * n, levels=(SKIP,), degrade=InTurn())
+    fast = Stage("fast", Immediate(), lambda n: 1000 * n)
+    merge = SideBySide(quorum=2, default={"slow": -7.0})
+    join = Stage("join", Immediate(), lambda n: 1000 * n, parents=("fast", "slow"), merge=merge)
+    by_stage = Pipeline((fast, slow, join))
+    follows = replace(slow, degrade=None, by_request=True)
+    by_request = Pipeline((fast, follows, join), levels=((0, 1, 0),), degrade=InTurn())
+    sources = {
+        "fast": Linear("x", "y", factor=2.0),
+        "slow": Linear("x", "w", factor=3.0),
+        "join": Linear("y", "z", also="w"),
+    }
+    rows = np.random.default_rng(2).random((40, WIDTH), np.float32)
+    workload = Workload.of(np.arange(40) * 2_000_000)
+    with Executor(by_stage, sources) as executor:
+        results = [executor.run(workload, {"x": rows}, pipeline=p) for p in (by_stage, by_request)]
+    for pipeline, result in zip((by_stage, by_request), results, strict=True):
+        log = result.log
+        assert check(log) == []
+        gone = missing(log)["join"]["slow"]
+        assert gone.any()
+        assert log.stages[1].skipped is not None
+        assert sorted(log.stages[1].skipped.request.tolist()) == np.flatnonzero(gone).tolist()
+        assert log.stages[1].batches.requests.sum() == np.count_nonzero(~gone)
+        np.testing.assert_array_equal(log.requests.level, gone)
+        there = np.where(gone[:, None], -7.0, 3 * rows)
+        np.testing.assert_allclose(result.answers["z"], 2 * rows + there, rtol=1e-5)
+        again = replay_pipeline(pipeline, log)
+        np.testing.assert_array_equal(again.requests.ended_ns, log.requests.ended_ns)
+    assert results[1].log.requests.level.tolist() == [0, 1] * 20
+
+
 @pytest.mark.parametrize(
     ("own", "level", "message"),
     [
@@ -87,11 +123,6 @@ def test_each_batch_is_run_at_the_level_that_is_recorded() -> None:
 def test_a_level_that_does_not_fit_its_stage_is_refused(
     own: Seen, level: Cheaper, message: str
 ) -> None:
-    pipeline = Pipeline((replace(RANK, levels=(Level(0.5),), replicas=1),))
-    with (
-        pytest.raises(WorkerError) as caught,
-        Executor(pipeline, {"rank": own}, levels={"rank": [level]}),
-    ):
-        pass
+    with pytest.raises(LevelError) as caught:
+        models_at(own.load("cpu", None), [level], "cpu", None)
     assert message in str(caught.value)
-    assert str(caught.value).startswith("stage rank: ")
