@@ -52,7 +52,8 @@ class Weighted(ListMerge):
             if self.scale == "list":
                 scores = scaled(scores, ids[-1] != NO_ITEM)
             weight = (self.weights or {}).get(branch, 1.0)
-            gains.append(np.where(ids[-1] != NO_ITEM, scores, 0.0) * weight)
+            counted = (ids[-1] != NO_ITEM) & (weight > 0)
+            gains.append(np.where(counted, scores, 0.0) * weight)
         return best(*summed(side_by_side(ids), side_by_side(gains)), keep)
 
 

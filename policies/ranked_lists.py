@@ -60,7 +60,8 @@ def summed(ids: Ids, gains: NDArray[np.float64]) -> tuple[Ids, NDArray[np.float6
     first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     starts = np.flatnonzero(first.ravel())
     sums = np.full(rows * count, NO_SCORE)
-    sums[starts] = np.add.reduceat(np.take_along_axis(gains, order, axis=1).ravel(), starts)
+    with np.errstate(invalid="ignore"):  # infinities of both signs sum to what is not a number
+        sums[starts] = np.add.reduceat(np.take_along_axis(gains, order, axis=1).ravel(), starts)
     kept = first & (ordered >= 0)
     return np.where(kept, ordered, NO_ITEM), np.where(kept, sums.reshape(ids.shape), NO_SCORE)
 

@@ -337,16 +337,6 @@ def choosing_pipelines(draw: st.DrawFn) -> Pipeline:
             return whole
 
 
-def waiting_for_all(pipeline: Pipeline) -> Pipeline:
-    """The pipeline with joins that do without no branch, and stages that are never skipped."""
-
-    def of(stage: Stage) -> Stage:
-        levels = tuple(level for level in stage.levels if not level.skip)
-        return replace(stage, merge=None, levels=levels)
-
-    return replace(pipeline, stages=tuple(map(of, pipeline.stages)))
-
-
 ARRIVALS = st.lists(
     st.tuples(st.integers(0, 30), st.integers(1, 200), st.integers(1, 3)), min_size=1, max_size=40
 )

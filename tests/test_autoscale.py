@@ -42,7 +42,6 @@ from tests.pipeline_strategies import (
     ARRIVALS,
     pipelines,
     predicted_ns,
-    waiting_for_all,
     workload_of,
 )
 from tests.test_executor_properties import play
@@ -261,7 +260,7 @@ def test_replicas_may_be_lost_while_others_come_and_go(
 def test_the_dispatcher_hedges_and_scales_without_losing_a_request(
     pipeline: Pipeline, arrivals: list[tuple[int, int, int]], seed: int, trouble: float
 ) -> None:
-    played = play(waiting_for_all(pipeline), arrivals, seed, trouble)
+    played = play(pipeline, arrivals, seed, trouble)
     assert check(played.log) == []
     assert played.ends.times == Counter(range(len(arrivals)))
     assert played.payloads.under_way == 0
