@@ -31,7 +31,13 @@ from policies.scheduler import Scheduler
 from reports.invariants import check
 from reports.paths import missing
 from sim.simulate import replay_pipeline
-from tests.pipeline_strategies import ARRIVALS, OnlyFull, pipelines
+from tests.pipeline_strategies import (
+    ARRIVALS,
+    OnlyFull,
+    choosing_pipelines,
+    pipelines,
+    skipping_pipelines,
+)
 
 WORD = TensorSpec((2,), "int64")
 ORIGIN_NS = 1_000_003
@@ -233,7 +239,7 @@ def expected(pipeline: Pipeline, x: NDArray[Any], log: RunLog) -> Mapping[str, N
 
 @settings(max_examples=300, deadline=None)
 @given(
-    pipelines(),
+    pipelines() | skipping_pipelines() | choosing_pipelines(),
     ARRIVALS,
     st.integers(0, 2**16),
     st.sampled_from([0.0, 0.1, 0.5]),
