@@ -7,9 +7,9 @@ import pytest
 
 from configs.measured_width import MeasuredWidth
 from executors.executor import Executor
-from executors.levels import Cheaper
+from executors.levels import Cheaper, LevelError, models_at
 from executors.profiler import ProfilePlan, profile_pipeline
-from executors.widths import LEAST_BATCHES, Width, saved_by_request
+from executors.widths import LEAST_BATCHES, Width, measured_widths, saved_by_request
 from policies.immediate import Immediate
 from policies.pipeline import Pipeline, Stage
 from policies.runlog import BatchLog
@@ -85,20 +85,21 @@ def test_a_profile_is_taken_at_two_widths_and_holds_full_batches_alone() -> None
             widths={"rank": Width(WIDTH, 1)},
             progress=lambda text, _: told.append(text),
         ).profile
-        plain = profile_pipeline(
-            executor, poisson, plan=plan, widths={"rank": Width(WIDTH, None)}
-        ).profile
     assert told[2] == "load 0.6, immediate, at two widths"
     each_ns = profile.widths["rank"].per_candidate_ns
     assert each_ns is not None
     assert each_ns > 0
     for run in profile.stages["rank"]:
         assert (run.service_ns >= run.requests * WIDTH * MS).all()  # none was shown less
-    assert plain.widths == {"rank": MeasuredWidth(WIDTH)}
+
+
+def test_what_was_not_shown_less_has_its_width_alone() -> None:
+    assert measured_widths([], {"rank": Width(9, None)}) == {"rank": MeasuredWidth(9)}
+    assert measured_widths([], {"rank": Width(9, 4)}) == {"rank": MeasuredWidth(9)}
 
 
 def test_a_model_without_lists_is_probed_as_it_is() -> None:
-    pipeline = Pipeline((Stage("rank", Immediate(), lambda n: 1, max_batch=2),))
-    levels = {"rank": [Cheaper(take=1, probe=True)]}
-    with Executor(pipeline, {"rank": Seen(width=WIDTH)}, levels=levels) as executor:
-        assert executor.run(poisson(500, 5)).log.requests.outcome.tolist() == [1] * 5
+    fixed = Seen(width=WIDTH).load("cpu", None)
+    assert models_at(fixed, [Cheaper(take=1, probe=True)], "cpu", None) == [fixed, fixed]
+    with pytest.raises(LevelError, match="level 1 takes 1 candidates, and no input of its model"):
+        models_at(fixed, [Cheaper(take=1)], "cpu", None)
