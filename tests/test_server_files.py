@@ -16,6 +16,7 @@ from configs.model import Config, DeviceConfig
 from configs.servers.base import Fate, Remark
 from delayline.exporting import export_config
 from delayline.server_import import import_config
+from policies.autoscale import Autoscale
 from policies.fixed import Fixed
 from policies.immediate import Immediate
 from policies.mosec import Mosec
@@ -202,7 +203,15 @@ def test_rays_file_as_people_write_it(tmp_path: Path) -> None:
     texts = " ".join(f"{each.where}: {each.text}" for each in told)
     assert "max_ongoing_requests 5 lets no batch reach max_batch_size 16" in texts
     assert "recall.user_config: index: not of batching" in texts
-    assert "autoscaling_config: not of batching" in texts
+    assert rank.autoscale == Autoscale(
+        target_ongoing=2.0,
+        min=1,
+        max=4,
+        interval_ns=30_000 * MS,
+        scale_down_delay_ns=600_000 * MS,
+        tolerance=0.0,
+    )
+    assert "upscale_delay_s 30: more replicas come at once here" in texts
     assert "Ranker.v2: is called Ranker_v2 here" in texts
 
 

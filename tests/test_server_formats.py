@@ -18,13 +18,15 @@ from tritonclient.grpc import model_config_pb2
 import delayline.loading  # noqa: F401  (makes every kind known)
 from configs.kinds import kinds
 from configs.load import parse_config
-from configs.model import Config, DeviceConfig, StageConfig, WorkloadConfig
+from configs.model import Config, DeviceConfig, ObjectiveConfig, StageConfig, WorkloadConfig
 from configs.servers.base import Fate
 from configs.servers.ray_serve import ray_schema
 from configs.servers.registry import FORMATS
 from configs.yaml_text import parse_yaml
 from delayline.exporting import Deployment, export_config, write_deployment
 from delayline.server_import import import_config
+from policies.autoscale import Autoscale
+from policies.cadence import Cadence
 from policies.contract import Policy
 from policies.control_limit import ControlLimit
 from policies.fixed import Fixed
@@ -36,6 +38,7 @@ from policies.ray_serve import RayServe
 from policies.tf_serving import TfServing
 from policies.triton import Triton, TritonQueue
 from sim.arrivals.poisson import Poisson
+from sim.service.affine import Affine
 from sim.service.deterministic import Deterministic
 from tests.config_strategies import node
 
@@ -88,6 +91,12 @@ def remarks(config: Config, server: str, fate: Fate) -> dict[str, str]:
 # Round trips
 
 
+_RULES = (
+    Autoscale(target=0.5, max=3),
+    Autoscale(target_ongoing=2.0, max=9, interval_ns=40_000 * MS, scale_down_delay_ns=1500 * MS),
+)
+
+
 @st.composite
 def _configs(
     draw: st.DrawFn, policies: st.SearchStrategy[Any], most: int = 3, *, graphs: bool = False
@@ -120,6 +129,7 @@ def _configs(
                 device=draw(on),
                 queue_bound=draw(st.none() | st.integers(1, 10**9)),
                 discipline=discipline,
+                autoscale=draw(st.sampled_from([None, *_RULES])),
                 after=tuple(draw(_some(names[:i]))) if graphs else None,
             )
         )
@@ -431,3 +441,60 @@ def test_low_priority_is_not_in_tensorflow_servings_file() -> None:
     )
     told = remarks(config, "tf_serving", Fate.NEARLY)["stages.rank.policy"]
     assert told == "no batch is filled up with requests of low priority there"
+
+
+def test_rays_autoscaling_comes_back() -> None:
+    rule = Autoscale(
+        target_ongoing=1.5,
+        min=2,
+        max=7,
+        interval_ns=20_000 * MS,
+        scale_down_delay_ns=0,
+        tolerance=0.0,
+    )
+    config = pipeline(stage(replicas=3, autoscale=rule))
+    exported = export_config(config, "ray_serve")
+    text = exported.exported.files["serve_config.yaml"]
+    (deployment,) = ray_schema().model_validate(parse_yaml(text, "")).applications[0].deployments
+    assert deployment.autoscaling_config["initial_replicas"] == 3
+    (after,) = again(exported, "ray_serve").stages
+    assert (after.replicas, after.autoscale) == (3, rule)
+    assert "stages.rank.autoscale" not in remarks(config, "ray_serve", Fate.LEFT_OUT)
+
+
+def test_autoscaling_that_ray_has_no_word_for_is_listed_and_all_of_it_elsewhere() -> None:
+    rule = Autoscale(target=0.6, max=4, cold_start_ns=1000 * MS, interval_ns=2000 * MS)
+    config = pipeline(stage(autoscale=rule))
+    near = remarks(config, "ray_serve", Fate.NEARLY)["stages.rank.autoscale"]
+    assert "target: 0.6 of the replicas busy" in near
+    short = remarks(config, "ray_serve", Fate.TO_FILL_IN)["stages.rank.autoscale"]
+    assert "interval: 2s: replicas report every 10 s" in short
+    lost = remarks(config, "ray_serve", Fate.LEFT_OUT)["stages.rank.autoscale"]
+    assert lost == (
+        "tolerance: 0.1 (there is none) cold_start: 1s (a property of the model and its machine)"
+    )
+    for server in sorted(set(SERVERS) - {"ray_serve"}):
+        assert "target: 0.6" in remarks(config, server, Fate.LEFT_OUT)["stages.rank.autoscale"]
+
+
+@pytest.mark.parametrize("blocks", [True, False])
+def test_whether_a_batched_function_blocks_is_listed(blocks: bool) -> None:
+    config = pipeline(stage(policy=RayServe(MS, blocks=blocks)))
+    lost = remarks(config, "ray_serve", Fate.LEFT_OUT)["stages.rank.policy"]
+    assert lost.startswith(f"blocks: {str(blocks).lower()} (whether the batched function")
+
+
+def test_the_cap_that_cadence_plans_is_the_servers_maximum() -> None:
+    config = pipeline(
+        stage("recall", policy=Cadence(), max_batch=64, replicas=4, service=Affine(MS, MS // 10)),
+        stage("rank", policy=Cadence(), max_batch=64, replicas=4, service=Affine(MS, MS // 10)),
+        objective=ObjectiveConfig(latency_ns=12 * MS),
+    )
+    near = remarks(config, "triton", Fate.NEARLY)
+    text = export_config(config, "triton").exported.files["rank/config.pbtxt"]
+    model = text_format.Parse(text, model_config_pb2.ModelConfig())
+    assert 1 < model.max_batch_size < 64
+    most = f"{model.max_batch_size}, the most that `cadence` sends, not 64"
+    assert near["stages.rank.max_batch"] == most
+    assert "nothing is held by the pace of batches before" in near["stages.recall.policy"]
+    assert "stages.rank.policy" not in near

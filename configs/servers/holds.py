@@ -12,6 +12,7 @@ from enum import Enum
 
 from configs.units import format_duration
 from policies.bentoml import BentoMl
+from policies.cadence import Cadence
 from policies.clipper import Clipper
 from policies.clockwork import Clockwork
 from policies.contract import NO_SIZE, Policy
@@ -151,6 +152,9 @@ def batching_of(policy: Policy, max_batch: int) -> Batching:
         case ControlLimit():
             wait_ns = policy.delay_ns or LONGEST_HOLD_NS
             return _sized(wait_ns, max(policy.limit, 1), max_batch)
+        case Cadence():
+            pace = "nothing is held by the pace of batches before; no wait is written"
+            return Batching(cap=policy.cap or None, lost=(pace,) if policy.pace_ns else ())
         case Nexus():
             return Batching(cap=policy.batch or None, lost=(_NOT_DROPPED,))
         case Clockwork():

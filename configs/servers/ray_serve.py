@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from configs.model import Config, StageConfig
+from configs.servers import ray_autoscaling
 from configs.servers.base import (
     Exported,
     Imported,
@@ -34,7 +35,7 @@ from policies.ray_serve import RayServe
 
 FILE = "serve_config.yaml"
 _ABILITY = Ability("Ray Serve", Since.TAKEN, 1)
-_SAID = ("name", "replicas", "max_batch", "policy", "queue_bound")
+_SAID = ("name", "replicas", "max_batch", "policy", "queue_bound", "autoscale")
 _DEPLOYMENT = Table(
     (
         Setting("num_replicas", 1, also=("auto",)),
@@ -48,6 +49,7 @@ _USER = Table(
 _HTTP = Table((Setting("request_timeout_s", 0, whole=False),))
 _ONGOING, _BATCH, _WAIT_S = 5, 10, 0.01
 """Serve's defaults of max_ongoing_requests, max_batch_size and batch_wait_timeout_s."""
+_NESTED = ("user_config", ray_autoscaling.KEY)
 _COMMENTS = """\
 # import_path stands for yours. Each deployment passes user_config on to its batched method:
 #
@@ -71,7 +73,8 @@ def write(config: Config) -> Exported:
         deployments.append({"name": stage.name, **deployment})
         user = deployment["user_config"]
         settings[stage.name] = {
-            **{key: value for key, value in deployment.items() if key != "user_config"},
+            **{key: value for key, value in deployment.items() if key not in _NESTED},
+            **deployment.get(ray_autoscaling.KEY, {}),
             **user,
         }
     whole: dict[str, Any] = {}
@@ -100,19 +103,22 @@ def _deployment(stage: StageConfig) -> tuple[dict[str, Any], list[Remark]]:
     where = f"stages.{stage.name}"
     wait_ns, lost = fitted(batching_of(stage.policy, stage.max_batch), _ABILITY)
     remarks = [nearly(f"{where}.policy", text) for text in lost]
-    if isinstance(stage.policy, RayServe) and not stage.policy.blocks:
-        text = (
-            "blocks: false: whether the batched function awaits its model is a matter of its code"
-        )
-        remarks.append(left_out(f"{where}.policy", text))
+    if isinstance(stage.policy, RayServe):
+        blocks = str(stage.policy.blocks).lower()
+        text = "whether the batched function stops its event loop or awaits is a matter of its code"
+        remarks.append(left_out(f"{where}.policy", f"blocks: {blocks} ({text})"))
     if stage.replicas > 1:
         text = "each replica has a queue of its own there, and its share of the requests"
         remarks.append(nearly(f"{where}.replicas", text))
-    deployment: dict[str, Any] = {
-        "num_replicas": stage.replicas,
-        # One batch runs while the next is collected; with fewer, batches stay below max_batch_size.
-        "max_ongoing_requests": 2 * stage.max_batch,
-    }
+    deployment: dict[str, Any] = {}
+    if stage.autoscale is None:
+        deployment["num_replicas"] = stage.replicas
+    else:  # Ray Serve refuses a number beside it
+        rule = ray_autoscaling.written(stage.autoscale, stage.replicas)
+        deployment[ray_autoscaling.KEY] = rule
+        remarks += ray_autoscaling.lost(stage.autoscale, f"{where}.autoscale")
+    # One batch runs while the next is collected; with fewer, batches stay below max_batch_size.
+    deployment["max_ongoing_requests"] = 2 * stage.max_batch
     if stage.queue_bound is not None:
         deployment["max_queued_requests"] = stage.queue_bound
         text = "counted by each caller, requests that a replica holds already not included"
@@ -140,7 +146,9 @@ def check_schema(whole: Mapping[str, Any], source: str) -> None:
     if (schema := ray_schema()) is None:
         return
     try:
-        schema.model_validate(whole)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what Ray will refuse one day
+            schema.model_validate(whole)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -188,7 +196,7 @@ def _stage(
         raise refused(source, f"{where}.name", "is missing")
     found = _DEPLOYMENT.read(each, source, where)
     remarks += _DEPLOYMENT.others(
-        {key: value for key, value in each.items() if key not in ("name", "user_config")}, name
+        {key: value for key, value in each.items() if key not in ("name", *_NESTED)}, name
     )
     user = each.get("user_config") or {}
     batch = _USER.read(user, source, f"{where}.user_config")
@@ -196,10 +204,13 @@ def _stage(
     if len(batch) < 2:
         text = f"max_batch_size {_BATCH} and batch_wait_timeout_s {_WAIT_S}, as @serve.batch has it"
         remarks.append(to_fill_in(name, f"no batch settings in user_config: {text}, where absent"))
-    replicas = found.get("num_replicas", 1)
-    if replicas == "auto":
-        remarks.append(left_out(name, "num_replicas auto: the number of replicas is fixed; 1 here"))
-        replicas = 1
+    replicas: dict[str, Any] = {"replicas": found.get("num_replicas", 1)}
+    auto = replicas["replicas"] == "auto"
+    if auto or each.get(ray_autoscaling.KEY) is not None:
+        place = f"{where}.{ray_autoscaling.KEY}"
+        values = mapping(each.get(ray_autoscaling.KEY) or {}, source, place)
+        replicas = ray_autoscaling.read(values, auto, source, place)
+        remarks += ray_autoscaling.unread(values, name)
     max_batch = batch.get("max_batch_size", _BATCH)
     ongoing = found.get("max_ongoing_requests", _ONGOING)
     if ongoing < max_batch:
@@ -207,7 +218,7 @@ def _stage(
         remarks.append(nearly(name, f"{text}: max_batch is {ongoing}"))
     stage = {
         "name": name,
-        "replicas": replicas,
+        **replicas,
         "max_batch": min(max_batch, ongoing),
         "policy": {
             "kind": "ray_serve",
