@@ -104,7 +104,7 @@ def beside_optimum(
     found = []
     for group in groups.values():
         known = foresight(group[0][1]) if clairvoyant else None
-        found.append(replace(_beside(group, weights, advance), foresight=known))
+        found.append(replace(beside(group, weights, advance), foresight=known))
     return found
 
 
@@ -114,9 +114,14 @@ def _problem(config: Config) -> object:
     return repr(replace(config, name="", tune={}, provenance={}, stages=stages))
 
 
-def _beside(
-    group: Sequence[tuple[str, OneStage]], weights: Weights, advance: Callable[[], None]
+def beside(
+    group: Sequence[tuple[str, OneStage]],
+    weights: Weights,
+    advance: Callable[[], None] = lambda: None,
 ) -> Beside:
+    """Named policies of one and the same stage beside its optimum, in the same arrivals and noise.
+    ``advance`` is called after each policy. Raises CommandError, and ValueErrors as theory has them.
+    """
     stage = group[0][1]
     weights = _with_objective(stage, weights)
     theory = _theory(stage, weights)

@@ -22,12 +22,13 @@ class Cadence(RulePolicy):
     much as large ones. Cadence spaces the batches of a first stage by the time that the pipeline's
     bottleneck needs for one, as if its servers were a single one that is as many times as fast; it caps
     batches at the size beyond which the objective would be missed; and later stages pass on at once what
-    comes. It estimates no rate: the size follows from the pace, larger under more load.
+    comes. On a chain whose stages want very different sizes, batches are formed anew, spaced and capped at
+    some later stages too. It estimates no rate: the size follows from the pace, larger under more load.
 
-    The cap and the pace are planned from the pipeline's predicted service times and the objective (see
-    ``policies.cadence_plan``, which has the derivation); give it to all stages. Where the bottleneck is
-    a single server, nothing is held: it is greedy up to the cap. Without an objective and without a
-    deadline there is no cap but ``max_batch``.
+    Caps and paces are planned from the pipeline's predicted service times and the objective (see
+    ``policies.cadence_plan``, which has the derivation); give it to all stages. A single server spaces
+    batches itself: in front of it nothing is held, and it is greedy up to the cap. Without an objective
+    and without a deadline there is no cap but ``max_batch``.
 
     Source: our own. Spacing departures generalises greedy batching on one server, which is near its optimum
     (Deb and Serfozo, "Optimal control of batch service queues", 1973); the cap takes the place of a queue
@@ -86,12 +87,12 @@ class Cadence(RulePolicy):
         stages = place.pipeline.stages
         cvs = tuple(place.cv(k) for k in range(len(stages)))
         plan = plan_for(place.pipeline, objective_ns, cvs, self.utilization, self.dispersion)
-        pace_ns = plan.pace_ns if not place.stage.parents else ()
+        own = plan.stages[place.index]
         return replace(
             self,
             objective_ns=objective_ns or 0,
-            cap=self.cap or min(plan.cap, place.stage.max_batch),
-            pace_ns=self.pace_ns or pace_ns,
+            cap=self.cap or min(own.cap, place.stage.max_batch),
+            pace_ns=self.pace_ns or own.pace_ns,
         )
 
     @staticmethod

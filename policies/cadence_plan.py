@@ -25,55 +25,55 @@ The cap is the b that lets the rate be highest subject to S(b) + W <= objective,
 thousand: ten times rarer than an objective at p99 asks for, since the other nine parts go to what the
 bound leaves out. Solving S(b) + N / rate = objective for the rate gives a quadratic.
 
-Where the bottleneck is a single server, batches space themselves: it is never idle while something waits,
-and to hold only adds to the latency. No batch is held there, and the cap is the largest b with S(b) <=
-objective.
+A single server spaces batches itself: it is never idle while something waits, and to hold in front of it
+only adds to the latency. The pace is that of resources with several servers alone. Where the bottleneck of
+full batches is a single server, the tail above says too much, since a queue in front of it makes for larger
+batches, and a queue that goes at once is gone no later than in parts. A cap is of use there for two
+reasons. A size of which each request costs more, T(b) / b above the least of smaller ones, is not worth
+forming. And at stages other than the bottleneck a batch may meet the one before, which is about to begin
+or nearly done: the cap is the largest b with S(b) + 0.4 (S(b) - T(b)) <= objective.
+
+On a chain, trains may be formed anew at later stages (see ``policies.cadence_trains``): where stages want
+very different sizes this bears a higher rate by its own formulas, and is planned then.
 """
 
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from policies.pipeline import Pipeline, Stage
+from policies.cadence_model import Model, sizes_to
+from policies.cadence_trains import divided
+from policies.pipeline import Pipeline
 
-Z_99 = 2.33
-"""Standard deviations below which 99% of a normal distribution lie."""
-RARE = math.log(1000)
-"""An exponential tail of one in a thousand."""
-PACED = 0.8
-"""Utilization for which the cap is planned. A pace that leaves more idle holds longer at light loads, where
-the objective's remainder bounds it, and goes as fast as this one where batches fill up.
+MET = 0.4
+"""Share of its time at stages other than a single server that a batch is taken to wait there. Of 0.3 to 0.8
+the best but for 0.5, beyond which it soon falls, on 24 drawn pipelines of single servers.
 """
-FINE = 256
-"""Batch sizes up to this are all tried, larger ones in steps of a sixteenth."""
+EQUAL = 1 + 1e-9
+"""Costs a request that differ by less are those of rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """What one stage is to do."""
+
+    cap: int
+    """Most requests of a batch; 0 for as many as the stage takes."""
+    pace_ns: tuple[int, ...]
+    """By size of a batch, the shortest time until the next; empty where batches are not held."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one pipeline is to do."""
+    """What one pipeline is to do, stage by stage."""
 
-    cap: int
-    """Most requests of a batch at any stage; 0 for as many as a stage takes."""
-    pace_ns: tuple[int, ...]
-    """By size of a batch, the shortest time until the next; empty where batches are not held."""
+    stages: tuple[StagePlan, ...]
     rate_hz: float
     """The highest rate at which the objective should be met, by the formulas above; 0 where it is not
     predicted.
     """
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """What batches queue for: ``servers`` at once, each for the service times of these stages.
-
-    ``stages`` holds (index, share of the stage's batches that come here).
-    """
-
-    servers: int
-    stages: tuple[tuple[int, float], ...]
 
 
 class ObjectiveError(ValueError):
@@ -100,120 +100,55 @@ def plan_for(
     Raises ObjectiveError where even batches of one would be late.
     """
     model = Model(pipeline, cvs)
-    sizes = _sizes(max(stage.max_batch for stage in pipeline.stages))
+    every = range(len(pipeline.stages))
+    sizes = sizes_to(max(stage.max_batch for stage in pipeline.stages))
     if objective_ns is None:
-        _, servers = model.interval_ns(sizes[-1])
-        cap = sizes[-1] if servers > 1 else 0
-        return Plan(0, _paces_ns(model, cap, utilization), 0.0)
+        pace_ns = _paces_ns(model, sizes[-1], every, utilization)
+        return Plan(_one_train(model, 0, pace_ns), 0.0)
     if model.path_ns(1) > objective_ns:
         raise ObjectiveError(objective_ns, model.path_ns(1))
+    cap, rate_hz = _whole(model, objective_ns, sizes, dispersion)
+    parts = divided(model, objective_ns, dispersion)
+    if parts is None or parts.rate_hz <= rate_hz:
+        return Plan(_one_train(model, cap, _paces_ns(model, cap, every, utilization)), rate_hz)
+    stages: list[StagePlan] = []
+    for first, after, size in parts.trains:
+        pace_ns = _paces_ns(model, size, range(first, after), utilization)
+        stages += [StagePlan(size, pace_ns if k == first else ()) for k in range(first, after)]
+    return Plan(tuple(stages), parts.rate_hz)
+
+
+def _whole(
+    model: Model, objective_ns: int, sizes: list[int], dispersion: float
+) -> tuple[int, float]:
+    """The cap of a train through all stages, and the rate that it bears; 0 where that is not predicted."""
     fitting = [size for size in sizes if model.served_ns(size) <= objective_ns] or [1]
-    largest = max(fitting)
-    if model.interval_ns(largest)[1] == 1:
-        return Plan(largest, (), 0.0)
     rates = {size: model.rate_hz(size, objective_ns, dispersion) for size in fitting}
     cap = max(rates, key=lambda size: (rates[size], -size))
-    if not rates[cap]:
-        return Plan(largest, (), 0.0)
-    return Plan(cap, _paces_ns(model, cap, utilization), rates[cap])
+    _, servers = model.interval_ns(fitting[-1])
+    if servers > 1 and rates[cap]:
+        return cap, rates[cap]
+    return _behind_one_server(model, objective_ns, fitting), rates[cap]
 
 
-def _sizes(most: int) -> list[int]:
-    sizes = list(range(1, min(most, FINE) + 1))
-    while sizes[-1] < most:
-        sizes.append(min(sizes[-1] + sizes[-1] // 16, most))
-    return sizes
+def _behind_one_server(model: Model, objective_ns: int, sizes: list[int]) -> int:
+    """The cap where the bottleneck is a single server."""
+    times = [(size, model.interval_ns(size)[0], model.served_ns(size)) for size in sizes]
+    fitting = [(b, t / b) for b, t, s in times if s + MET * max(0.0, s - t) <= objective_ns]
+    if not fitting:
+        return 1
+    least = min(each_ns for _, each_ns in fitting)
+    return max(size for size, each_ns in fitting if each_ns <= least * EQUAL)
 
 
-def _paces_ns(model: Model, cap: int, utilization: float) -> tuple[int, ...]:
-    """By size from 0 to ``cap``; none for a cap of 0."""
-    if not cap:
+def _one_train(model: Model, cap: int, pace_ns: tuple[int, ...]) -> tuple[StagePlan, ...]:
+    return tuple(StagePlan(cap, () if parents else pace_ns) for parents in model.parents)
+
+
+def _paces_ns(
+    model: Model, cap: int, stages: Collection[int], utilization: float
+) -> tuple[int, ...]:
+    """By size from 0 to ``cap``; none where only single servers serve."""
+    if not model.paced_ns(cap, stages):
         return ()
-    return (0, *(round(model.interval_ns(n)[0] / utilization) for n in range(1, cap + 1)))
-
-
-class Model:
-    """The quantities S, T and u of a pipeline; times in nanoseconds, sizes in requests."""
-
-    def __init__(self, pipeline: Pipeline, cvs: Sequence[float]) -> None:
-        self.stages = pipeline.stages
-        self.cvs = cvs
-        self.resources = _resources(pipeline)
-        self._on_device = [
-            {k for k, _ in each.stages} for each in self.resources if len(each.stages) > 1
-        ]
-        names = [stage.name for stage in self.stages]
-        self._parents = [[names.index(parent) for parent in s.parents] for s in self.stages]
-
-    def path_ns(self, size: int) -> float:
-        """Mean service times along the longest path."""
-        return self._longest([_batch_ns(stage, size) for stage in self.stages])
-
-    def served_ns(self, size: int) -> float:
-        """S: what 99% of the batches are served within, if none waits."""
-        spread = [
-            (cv * _batch_ns(stage, size)) ** 2
-            for stage, cv in zip(self.stages, self.cvs, strict=True)
-        ]
-        return self.path_ns(size) + Z_99 * math.sqrt(self._longest(spread))
-
-    def interval_ns(self, size: int) -> tuple[float, int]:
-        """T, and how many servers the bottleneck has; the fewest of those that take as long."""
-        intervals = []
-        for each in self.resources:
-            work_ns = sum(share * _work_ns(self.stages[k], size) for k, share in each.stages)
-            intervals.append((work_ns / each.servers, -each.servers))
-        interval_ns, minus_servers = max(intervals)
-        return interval_ns, -minus_servers
-
-    def rate_hz(self, size: int, objective_ns: int, dispersion: float) -> float:
-        """The highest rate that a cap of ``size`` bears; 0 where it cannot meet the objective."""
-        interval_ns, _ = self.interval_ns(size)
-        slack_ns = objective_ns - self.served_ns(size)
-        if interval_ns <= 0 or slack_ns <= interval_ns / PACED:
-            return 0.0
-        ahead = RARE * (dispersion + size * max(self.cvs) ** 2) / 2
-        root = 1 - 4 * ahead / slack_ns * interval_ns / size
-        # Below half the bottleneck's rate queues do not set the limit.
-        busiest = (1 + math.sqrt(root)) / 2 if root > 0 else 0.5
-        return busiest * size / interval_ns * 1e9
-
-    def _longest(self, times: Sequence[float]) -> float:
-        """Along the graph. Branches that share a device overlap, or wait for one another where others use
-        it too: halfway between.
-        """
-        side_by_side = self._path(times)
-        in_turn = side_by_side
-        for device in self._on_device:
-            elsewhere = [0.0 if k in device else time for k, time in enumerate(times)]
-            in_turn = max(in_turn, sum(times[k] for k in device) + self._path(elsewhere))
-        return (side_by_side + in_turn) / 2
-
-    def _path(self, times: Sequence[float]) -> float:
-        ends: list[float] = []
-        for k, time in enumerate(times):
-            ends.append(time + max((ends[parent] for parent in self._parents[k]), default=0.0))
-        return max(ends)
-
-
-def _batch_ns(stage: Stage, size: int) -> int:
-    return stage.predict_ns(min(size, stage.max_batch))
-
-
-def _work_ns(stage: Stage, size: int) -> float:
-    """Time of the batches that a stage makes of ``size`` requests."""
-    return _batch_ns(stage, size) * max(1.0, size / stage.max_batch)
-
-
-def _resources(pipeline: Pipeline) -> list[Resource]:
-    own = [Resource(stage.replicas, ((k, 1.0),)) for k, stage in enumerate(pipeline.stages)]
-    shared = []
-    for device in pipeline.devices:
-        shares = [
-            (k, stage.device.count(device.name) / len(stage.device))
-            for k, stage in enumerate(pipeline.stages)
-            if device.name in stage.device
-        ]
-        if shares:
-            shared.append(Resource(device.slots, tuple(shares)))
-    return own + shared
+    return (0, *(round(model.paced_ns(n, stages) / utilization) for n in range(1, cap + 1)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from configs.errors import ConfigError
 from configs.load import parse_config
 from configs.model import Config
 from policies.cadence import Cadence
-from policies.cadence_plan import RARE, Model, ObjectiveError, plan_for
+from policies.cadence_model import RARE, Model
+from policies.cadence_plan import ObjectiveError, StagePlan, plan_for
+from policies.cadence_trains import UTILIZATIONS, divided
 from policies.contract import NEVER_NS, Dispatch, Hold, View
 from policies.immediate import Immediate
 from policies.pipeline import Device, Pipeline, Stage
@@ -99,22 +102,30 @@ def test_a_plan_satisfies_its_inequalities(
     model = Model(pipeline, (cv,) * len(costs))
     objective_ns = math.ceil(model.path_ns(1) * room)
     plan = plan_for(pipeline, objective_ns, (cv,) * len(costs), 0.8, 1.0)
-    assert 1 <= plan.cap <= 64
-    interval_ns, _ = model.interval_ns(plan.cap)
-    if plan.pace_ns:
+    caps = [stage.cap for stage in plan.stages]
+    assert all(1 <= cap <= 64 for cap in caps)
+    starts = [k for k, stage in enumerate(plan.stages) if stage.pace_ns]
+    assert len(set(caps)) == 1 or slots is None
+    for first, after in pairwise([*starts, len(costs)]):
+        # The pace leaves those with several servers a fifth of their time, whatever the size.
+        for size, pace_ns in enumerate(plan.stages[first].pace_ns[1:], start=1):
+            paced_ns = model.paced_ns(size, range(first, after))
+            assert pace_ns * 0.8 == pytest.approx(paced_ns, abs=1)
+    if len(set(caps)) > 1:
+        return
+    (cap,) = set(caps)
+    interval_ns, servers = model.interval_ns(cap)
+    slack_ns = objective_ns - model.served_ns(cap)
+    if plan.rate_hz and servers > 1:
         # What it predicts holds: service, and the wait for a batch to form or for the queue's rare length.
-        slack_ns = objective_ns - model.served_ns(plan.cap)
-        busy = plan.rate_hz / 1e9 * interval_ns / plan.cap
+        busy = plan.rate_hz / 1e9 * interval_ns / cap
         assert interval_ns / 0.8 <= slack_ns
         if busy > 0.5 + 1e-9:
-            ahead = RARE * (1 + plan.cap * cv**2) / 2 / (1 - busy)
+            ahead = RARE * (1 + cap * cv**2) / 2 / (1 - busy)
             assert ahead / (plan.rate_hz / 1e9) == pytest.approx(slack_ns)
-        # The pace leaves the bottleneck a fifth of its time, whatever the size.
-        for size in range(1, plan.cap + 1):
-            assert plan.pace_ns[size] * 0.8 == pytest.approx(model.interval_ns(size)[0], abs=1)
         assert all(model.rate_hz(b, objective_ns, 1.0) <= plan.rate_hz for b in range(1, 65))
-    elif plan.cap > 1:
-        assert model.served_ns(plan.cap) <= objective_ns
+    elif cap > 1:
+        assert slack_ns >= 0
 
 
 @given(
@@ -181,8 +192,94 @@ def test_greedy_is_late_where_cadence_is_not() -> None:
 def test_with_a_single_server_nothing_is_held() -> None:
     for pipeline in (chain(COSTS, (1, 1, 1, 1)), chain(COSTS, (1, 1, 1, 1), slots=1)):
         plan = plan_for(pipeline, 80 * MS, (0.0,) * 4, 0.8, 1.0)
-        assert plan.pace_ns == ()
-        assert plan.cap == 64
+        assert {(stage.cap, stage.pace_ns) for stage in plan.stages} == {(64, ())}
+
+
+UNEVEN = ((3.0, 0.02), (0.3, 0.2), (1.0, 0.3))
+"""Few servers that need large batches before many that are quick with small ones."""
+
+
+@given(
+    costs=st.lists(times, min_size=2, max_size=4),
+    replicas=st.lists(st.integers(1, 30), min_size=4, max_size=4),
+    room=st.floats(1.0, 8.0),
+    cv=st.floats(0, 0.5),
+)
+def test_trains_keep_the_objective_and_leave_servers_idle(
+    costs: list[tuple[float, float]], replicas: list[int], room: float, cv: float
+) -> None:
+    pipeline = chain(tuple(costs), tuple(replicas[: len(costs)]))
+    model = Model(pipeline, (cv,) * len(costs))
+    objective_ns = math.ceil(model.path_ns(1) * room)
+    found = divided(model, objective_ns, 1.0)
+    if found is None:
+        return
+    assert len(found.trains) > 1
+    assert [first for first, _, _ in found.trains[1:]] == [end for _, end, _ in found.trains[:-1]]
+    assert (found.trains[0][0], found.trains[-1][1]) == (0, len(costs))
+    served_ns = 0.0
+    for first, after, cap in found.trains:
+        for stage in pipeline.stages[first:after]:
+            served_ns += stage.predict_ns(cap)
+            busy = found.rate_hz / 1e9 * stage.predict_ns(cap) / stage.replicas / cap
+            assert busy <= max(UTILIZATIONS) + 1e-9
+    # A batch is formed anew at each train: the objective has room for that beside the service.
+    formed_ns = sum(cap for _, _, cap in found.trains) / found.rate_hz * 1e9
+    assert served_ns + formed_ns <= objective_ns
+
+
+def test_where_stages_want_other_sizes_trains_are_formed_anew() -> None:
+    pipeline = chain(UNEVEN, (2, 8, 12))
+    plan = plan_for(pipeline, 16 * MS, (0.0,) * 3, 0.8, 2.0)
+    caps = [stage.cap for stage in plan.stages]
+    assert caps[0] > 4 * caps[1]
+    assert all(stage.pace_ns for stage in plan.stages)
+    shares = {}
+    for name, policy in (("trains", "cadence"), ("one", {"kind": "cadence", "cap": 16})):
+        config = parse_config(
+            {
+                "name": "uneven",
+                "workload": {"arrivals": f"{0.9 * plan.rate_hz}/s", "requests": 20_000},
+                "objective": {"latency": "16ms"},
+                "stages": [
+                    {
+                        "name": f"s{k}",
+                        "replicas": count,
+                        "max_batch": 64,
+                        "policy": policy,
+                        "service": {
+                            "kind": "affine",
+                            "base": f"{base}ms",
+                            "per_request": f"{each}ms",
+                        },
+                    }
+                    for k, ((base, each), count) in enumerate(zip(UNEVEN, (2, 8, 12), strict=True))
+                ],
+            }
+        )
+        shares[name] = late(simulate(config), 16 * MS)
+    assert shares["trains"] <= 0.01
+    assert shares["one"] > 0.5
+
+
+def test_forks_devices_and_single_servers_have_one_train() -> None:
+    whole = chain(UNEVEN, (1, 1, 1))
+    shared = chain(UNEVEN, (4, 4, 4), slots=4)
+    root, left, right = chain(UNEVEN, (2, 8, 12)).stages
+    forked = Pipeline((root, left, replace(right, parents=(root.name,))))
+    for pipeline in (whole, shared, forked):
+        assert divided(Model(pipeline, (0.0,) * 3), 60 * MS, 2.0) is None
+
+
+def test_a_batch_that_costs_more_a_request_is_not_formed() -> None:
+    """Sixty-four cost more than twice thirty-two."""
+
+    def predict_ns(requests: int) -> int:
+        return requests and round((1 + 0.05 * requests + 0.05 * max(0, requests - 32)) * MS)
+
+    single = Stage("rank", Cadence(), predict_ns, 1, 64)
+    (own,) = plan_for(Pipeline((single,)), 60 * MS, (0.0,), 0.8, 2.0).stages
+    assert own == StagePlan(32, ())
 
 
 def test_later_stages_pass_on_what_comes() -> None:
@@ -250,7 +347,7 @@ def test_an_objective_below_a_single_request_is_refused() -> None:
 def test_noise_and_forks_leave_room() -> None:
     noisy = plan_for(chain(COSTS, (2, 2, 8, 2)), 22 * MS, (0.3,) * 4, 0.8, 1.0)
     calm = plan_for(chain(COSTS, (2, 2, 8, 2)), 22 * MS, (0.0,) * 4, 0.8, 1.0)
-    assert noisy.cap < calm.cap
+    assert noisy.stages[0].cap < calm.stages[0].cap
     # Branches that share a device may have to wait for one another.
     root = Stage("a", Immediate(), affine(1, 0.1), 4, 64, device=("d",) * 4)
     left, right = (replace(root, name=name, parents=("a",)) for name in "bc")
@@ -268,4 +365,4 @@ def test_a_stage_that_takes_less_than_the_train_runs_it_in_pieces() -> None:
     small = Pipeline((replace(stage, max_batch=10),))
     assert Model(small, (0.0,)).interval_ns(20)[0] == pytest.approx(2 * 2 * MS / 4)
     plan = plan_for(small, 14 * MS, (0.0,), 0.8, 1.0)
-    assert plan.cap <= 10
+    assert plan.stages[0].cap <= 10

@@ -21,7 +21,7 @@ from policies.runlog import Int64
 from policies.smdp_model import UnstableError, Weights, gamma_queue
 from policies.smdp_solver import solve
 from reports.steady import Steady, steady
-from sim.optimum.clairvoyant import TooLongError, fewest_late, least_latency
+from sim.optimum.clairvoyant import TooLongError, at_most_late, fewest_late, least_latency
 from sim.optimum.one_stage import NoOptimumError, OneStage, one_stage
 from sim.optimum.relaxation import relaxed
 from sim.simulate import simulate, workload_of
@@ -178,6 +178,10 @@ def test_the_fewest_late_are_those_of_the_best_choice_and_schedule(
 
     most = max(len(chosen) for chosen in subsets(arrival_ns.tolist()) if in_time(chosen))
     found = fewest_late(arrival_ns, service_ns, objective_ns)
+    assert at_most_late(arrival_ns, service_ns, objective_ns, found.value)
+    assert found.value == 0 or not at_most_late(
+        arrival_ns, service_ns, objective_ns, found.value - 1
+    )
     assert found.value == len(arrival_ns) - most
 
 

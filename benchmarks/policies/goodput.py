@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -86,29 +86,34 @@ def unsafe(regime: Regime, setting: Setting, load: float, seed: int) -> Iterator
 def goodput(
     regime: Regime, setting: Setting, seed: int, guess: float = 0.5, exact: float = EXACT
 ) -> float:
-    """As a share of capacity, by bisection; 0 where even ``LOWEST`` is too much.
+    """As a share of capacity, by bisection; 0 where even ``LOWEST`` is too much."""
+    return highest(lambda load: meets(regime, setting, load, seed), guess, exact)
+
+
+def highest(meets: Callable[[float], bool], guess: float, exact: float = EXACT) -> float:
+    """The highest load that meets the objective, by bisection; 0 where even ``LOWEST`` does not.
 
     Steps of growing size lead from the guess to a pair of loads of which the lower meets the objective
     and the higher does not: a setting that holds may fail at light loads and meet it at heavier ones.
     """
     step = 1.04
-    if meets(regime, setting, guess, seed):
+    if meets(guess):
         low, high = guess, min(guess * step, HIGHEST)
-        while meets(regime, setting, high, seed):
+        while meets(high):
             if high >= HIGHEST:
                 return HIGHEST
             step **= 1.5
             low, high = high, min(high * step, HIGHEST)
     else:
         low, high = guess / step, guess
-        while not meets(regime, setting, low, seed):
+        while not meets(low):
             if low < LOWEST:
                 return 0.0
             step **= 1.25
             low, high = low / step, low
     while high - low > exact * low:
         middle = (low + high) / 2
-        if meets(regime, setting, middle, seed):
+        if meets(middle):
             low = middle
         else:
             high = middle

@@ -23,6 +23,11 @@ LARGEST = 64
 SOJOURN_NS = 200_000_000
 COSTS = (("base", 1.0, 0.02), ("text", 0.8, 0.05), ("rank", 3.0, 0.20), ("last", 0.5, 0.06))
 """Name, milliseconds of a batch, milliseconds of each request in it."""
+DLRM = {
+    "kind": "table",
+    "points": {4: "1.315ms", 8: "1.612ms", 16: "2.049ms", 32: "3.469ms", 64: "7.547ms"},
+}
+"""A DLRM that scores 64 candidates a request, by requests: see configs/ads_dlrm_a30.yaml."""
 RANDOM_FROM, RANDOM_COUNT = 100, 8
 """Seeds of pipelines that no choice was made on."""
 PARTS = 5
@@ -94,16 +99,12 @@ def _stage(
 
 
 def dlrm(replicas: int, objective_ms: float, slots: int | None = None) -> Config:
-    """Four stages whose ranker is a DLRM that scores 64 candidates a request: its time hardly grows with
-    small batches. The times are those of configs/ads_dlrm_a30.yaml, by requests.
-    """
+    """Four stages whose ranker is a DLRM: its time hardly grows with small batches."""
     shared = slots is not None
-    times_ms = {4: 1.315, 8: 1.612, 16: 2.049, 32: 3.469, 64: 7.547}
-    table = {"kind": "table", "points": {size: f"{ms}ms" for size, ms in times_ms.items()}}
     stages = [
         _stage("recall", 1.0, 0.05, replicas, shared),
         _stage("filter", 0.8, 0.08, replicas, shared),
-        _stage("rank", 0.0, 0.0, replicas, shared) | {"service": table},
+        _stage("rank", 0.0, 0.0, replicas, shared) | {"service": DLRM},
         _stage("rerank", 0.5, 0.10, replicas, shared),
     ]
     return pipeline(stages, objective_ms, slots)
