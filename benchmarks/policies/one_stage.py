@@ -39,8 +39,7 @@ from sim.arrivals.poisson import Poisson
 from sim.backends.choose import backend
 from sim.optimum.clairvoyant import at_most_late
 from sim.optimum.one_stage import OneStage, one_stage, varies
-from sim.service.of_stage import model_of_stage
-from sim.simulate import workload_of
+from sim.simulate import model_of, workload_of
 from sim.statistics import Interval, mean_interval
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "policies_optimum.json"
@@ -130,7 +129,7 @@ def cases() -> Iterator[Case]:
     """All of them."""
     for name, most, service in STAGES:
         stage = {"name": "rank", "max_batch": most, "service": service}
-        full_ns = model_of_stage(pipeline([stage], 1, None).stages[0]).expected_ns(most, most)
+        full_ns = model_of(pipeline([stage], 1, None), "rank").expected_ns(most, most)
         for room in ROOM:
             objective_ms = round(room * full_ns / 1e6, 2)
             config = pipeline([stage], objective_ms, None)
