@@ -10,7 +10,7 @@ from policies.commands import MERGE_TIMER, Complete, Drop, SetTimer, StartBatch
 from policies.contract import NO_SIZE
 from policies.queues import Taken
 from policies.runlog import Outcome
-from policies.service_level import AsChosen, ServiceLevels, most_behind
+from policies.service_level import pass_by
 from policies.stage_state import StageState
 
 SUPERSEDED = "superseded by the next request of its key"
@@ -21,7 +21,7 @@ def enter(
 ) -> None:
     """Requests join a queue, as far as they may; its policy is asked if its hold has its size."""
     if here.as_chosen is not None and here.as_chosen.passed_at:
-        requests = _pass_by(board, here, here.as_chosen, now_ns, entered_ns, requests)
+        requests = pass_by(board, here, here.as_chosen, now_ns, entered_ns, requests)
     if here.given_up_by:
         gone = [joining.gone for joining in here.given_up_by]
         requests = [request for request in requests if not any(request in each for each in gone)]
@@ -36,34 +36,6 @@ def enter(
             return
     if requests:
         _push(board, here, entered_ns, requests)
-
-
-def choose(board: Board, levels: ServiceLevels, now_ns: int, requests: Sequence[int]) -> None:
-    """Requests arrive: each gets its service level, and branches that this skips are missing from then on."""
-    view = most_behind(board.stages).view()
-    for request in requests:
-        for join, parent in levels.skipped[levels.choose(view, now_ns)]:
-            joining = board.stages[join].joining
-            if joining is not None:
-                joining.missed(parent, (request,))
-
-
-def _pass_by(
-    board: Board,
-    here: StageState,
-    as_chosen: AsChosen,
-    now_ns: int,
-    entered_ns: int,
-    requests: Sequence[int],
-) -> Sequence[int]:
-    """Those of the requests that are to enter a stage, which the others pass by."""
-    kept = []
-    for request in requests:
-        if request in board.drops or as_chosen.level_of(request) != as_chosen.passed_at:
-            kept.append(request)
-        else:
-            here.journal.skipped(request, entered_ns, now_ns)
-    return kept
 
 
 def _push(board: Board, here: StageState, entered_ns: int, requests: Sequence[int]) -> None:

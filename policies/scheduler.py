@@ -19,7 +19,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from policies import alarms, flow
+from policies import alarms, flow, service_level
 from policies.board import Board
 from policies.caches import Caches
 from policies.commands import HEDGE_TIMER, Command, Complete, Drop, SetTimer, StartBatch
@@ -87,7 +87,7 @@ class Scheduler(Board):
         if self.newest is not None:
             flow.supersede(self, now_ns, self.newest.came(requests))
         if self.service_levels is not None:
-            flow.choose(self, self.service_levels, now_ns, requests)
+            service_level.choose(self, self.service_levels, now_ns, requests)
         entered_ns = AT_ARRIVAL if at_arrival else now_ns
         for root in self.roots:
             flow.enter(self, root, now_ns, entered_ns, requests)

@@ -12,6 +12,7 @@ from policies.degrade import FULL, Degrade, Degrading
 from policies.pipeline import Pipeline, end_of_branch
 
 if TYPE_CHECKING:
+    from policies.board import Board
     from policies.stage_state import StageState
 
 Branch = tuple[int, int]
@@ -95,3 +96,31 @@ class AsChosen(Degrading):
 def most_behind(stages: Sequence[StageState]) -> StageState:
     """The stage whose oldest request has waited longest; the first of several, or where none waits."""
     return min(stages, key=lambda stage: stage.queue.oldest_ns())
+
+
+def choose(board: Board, levels: ServiceLevels, now_ns: int, requests: Sequence[int]) -> None:
+    """Requests arrive: each gets its service level, and branches that this skips are missing from then on."""
+    view = most_behind(board.stages).view()
+    for request in requests:
+        for join, parent in levels.skipped[levels.choose(view, now_ns)]:
+            joining = board.stages[join].joining
+            if joining is not None:
+                joining.missed(parent, (request,))
+
+
+def pass_by(
+    board: Board,
+    here: StageState,
+    as_chosen: AsChosen,
+    now_ns: int,
+    entered_ns: int,
+    requests: Sequence[int],
+) -> Sequence[int]:
+    """Those of the requests that are to enter a stage, which the others pass by."""
+    kept = []
+    for request in requests:
+        if request in board.drops or as_chosen.level_of(request) != as_chosen.passed_at:
+            kept.append(request)
+        else:
+            here.journal.skipped(request, entered_ns, now_ns)
+    return kept

@@ -255,6 +255,10 @@ def test_only_one_plan_degrades() -> None:
     assert degraded.requests.level.max() == 1
     full = simulate(made(Cascade(), CHAIN, levels, when, "workload.arrivals=3500/s"))
     assert full.requests.level.max() == 0
+    whole = (levels, "levels=[{rank: 1}]", f"degrade={when.partition('=')[2]}")
+    chosen = simulate(made(Degraded(), CHAIN, *whole, "workload.arrivals=3500/s"))
+    assert chosen.requests.level.max() == 1
+    assert made(Cascade(), CHAIN, *whole).degrade is None
     assert degraded.requests.ended_ns[-1] < full.requests.ended_ns[-1]
 
 

@@ -196,6 +196,7 @@ def test_a_configuration_comes_back_from_its_file_and_a_run_from_its_records(
     (tmp_path / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     again = load_config(tmp_path / "config.yaml")
     assert (again.levels, again.degrade) == (config.levels, config.degrade)
+    assert again.stages == config.stages
     log = simulate(config)
     assert log.info["engine"] == "compiled"
     assert log.requests.service_level is not None
