@@ -325,9 +325,10 @@ class Scheduler(Board):
         without the stage, where its degradation says so.
         """
         requests, runs = taken
-        items = self._items_of(requests)
-        here.waiting -= len(requests)
+        items = count = len(requests)
+        here.waiting -= count
         if not self.requests.unit_items:
+            items = self._items_of(requests)
             here.waiting_items -= items
         here.last_dispatch_ns = now_ns
         here.wake_size = UNABLE  # whatever hold there was is over: the next one sets its own timer
@@ -343,7 +344,9 @@ class Scheduler(Board):
         batch = here.batches
         here.batches = batch + 1
         row = here.journal.sent(replica, now_ns, requests, runs)
-        command = StartBatch(here.index, batch, replica, requests, items, 1, level=level)
+        command = StartBatch(here.index, batch, replica, requests, items, 1)
+        if level:
+            command = command._replace(level=level)
         if here.spec.coalesce is not None:
             command = here.folded(command)
         self._occupy(here, now_ns, command, row)
