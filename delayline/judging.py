@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from configs.model import Config
+from delayline.quality import QualityModel
 from delayline.runs import objective_of, warmup_ns
 from policies.runlog import Outcome, RunLog
 from reports.objective import reached_ms
@@ -17,6 +19,22 @@ from sim.tuning.costs import Cost, paid
 from sim.tuning.score import Figures, Judge
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Loss of quality against a setting in full service. Picklable."""
+
+    model: QualityModel
+    full: float
+    """NDCG@10 of that."""
+
+    def of(self, config: Config, log: RunLog) -> float:
+        """As a share; all of it where nothing was answered. Raises QualityError."""
+        found = self.model.predicted(config, log)
+        if found is None:
+            return 1.0
+        return 1 - found.scores["ndcg"].value / self.full if self.full else 0.0
+
+
 def judge(config: Config, log: RunLog) -> Figures:
     """The figures of one run of ``config``, which must have an objective; the cost is the time that
     replicas are busy for 1,000 answers. Raises ValueError.
@@ -24,18 +42,21 @@ def judge(config: Config, log: RunLog) -> Figures:
     return _judged(config, log, pays=False)
 
 
-def judge_for(cost: Cost) -> Judge:
-    """The judge that counts a cost."""
-    return partial(_judged, pays=True) if cost.name == "paid" else judge
+def judge_for(cost: Cost, loss: Loss | None = None) -> Judge:
+    """The judge that counts a cost, and a loss of quality where one is given."""
+    if cost.name != "paid" and loss is None:
+        return judge
+    return partial(_judged, pays=cost.name == "paid", loss=loss)
 
 
-def _judged(config: Config, log: RunLog, *, pays: bool) -> Figures:
+def _judged(config: Config, log: RunLog, *, pays: bool, loss: Loss | None = None) -> Figures:
     run = Run(config.name, log, objective_of(config), warmup_ns(config, log))
     completed = int(np.count_nonzero(log.requests.outcome == Outcome.COMPLETED))
     return Figures(
         latency_ms=reached_ms(run),
         unanswered=1 - completed / len(log.requests),
         cost=paid(config) if pays else busy_s_per_1000(log, run.warmup_ns),
+        lost=0.0 if loss is None else loss.of(config, log),
     )
 
 

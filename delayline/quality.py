@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from configs.model import Config
 from configs.served import described, difference
+from configs.tuning import Tunable
 from delayline.runs import warmup_ns
 from policies.runlog import RunLog
 from reports.quality import Quality, RunQuality, measured, predicted, row_of
 from reports.quality_table import QualityError, QualityTable, read_table, way
+
+_OTHER_MODEL = frozenset({"levels", "model", "merge", "after"})
+"""Keys below which a knob makes another model of a pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,35 @@ class QualityModel:
             return row_of(self.table, way(keep)).scores["ndcg"].value
         except QualityError as error:
             raise QualityError(f"{self.path}: {error}") from None
+
+    def check_tuned(self, knob: Tunable) -> None:
+        """Raise QualityError where a knob that is tuned would leave what was measured: another model, or a
+        width that has no row.
+        """
+        *_, stage, key = ["", *knob.path.split(".")]
+        if _OTHER_MODEL & set(knob.path.split(".")) and key not in ("deadline", "quorum"):
+            raise QualityError(
+                f"tune.{knob.path}: quality is known of levels, merges and models as they are; leave this one"
+                " out, or quality out of the goals"
+            )
+        if key == "keep":
+            self._check_widths(stage, knob)
+
+    def _check_widths(self, stage: str, knob: Tunable) -> None:
+        for found in knob.ranges.values():
+            if found.choices is None:
+                raise QualityError(
+                    f"tune.stages.{stage}.keep: quality is known of single widths alone; give choices, and"
+                    f" evaluate with --keep {stage}=... for each"
+                )
+            known = {dict(row.way.keep).get(stage) for row in self.table.rows}
+            more = [width for width in found.choices if width not in known]
+            if more:
+                raise QualityError(
+                    f"{self.path}: there is no row for {stage} keeping {', '.join(map(str, more))}; evaluate"
+                    f" with --keep {stage}={','.join(map(str, found.choices))}, and so for every width that"
+                    " is tuned"
+                )
 
     def judged(
         self,

@@ -161,6 +161,7 @@ def tuned_json(tuned: Tuned) -> dict[str, Any]:
                 **_side(tuned, point.trial, point.figures),
                 "latency_interval_ms": _interval(point.latency_ms),
                 "cost_interval": _interval(point.cost),
+                **({"lost_interval": _interval(point.lost)} if "quality" in search.goals else {}),
             }
             for point in (found.front if found else ())
         ],
@@ -186,6 +187,7 @@ def _side(tuned: Tuned, trial: Trial, figures: Figures) -> dict[str, Any]:
         "latency_ms": latency_ms if math.isfinite(latency_ms) else None,
         "unanswered": figures.unanswered,
         "cost": figures.cost,
+        **({"lost": figures.lost} if "quality" in tuned.search.goals else {}),
     }
 
 

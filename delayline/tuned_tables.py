@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -29,6 +29,8 @@ def print_tuned(console: Console, tuned: Tuned) -> None:
     table.add_row(percentile, number(before.latency_ms), number(after.latency_ms))
     costs = (cost_number(tuned, before.cost), cost_number(tuned, after.cost))
     table.add_row(tuned.search.cost.label, *costs)
+    if "quality" in tuned.search.goals:
+        table.add_row("share of NDCG@10 lost", number(before.lost), number(after.lost))
     if before.unanswered or after.unanswered:
         table.add_row("share not answered", number(before.unanswered), number(after.unanswered))
     console.print(table)
@@ -68,10 +70,14 @@ def write_figure(path: Path, tuned: Tuned) -> None:
 
 
 def _asked(tuned: Tuned) -> str:
-    goals = f" ({' and '.join(tuned.search.goals)} by themselves)" if tuned.search.goals else ""
+    goals = f" ({_and(tuned.search.goals)} by themselves)" if tuned.search.goals else ""
     short = f", {tuned.cut_short} of them cut short" if tuned.cut_short else ""
     refused = f", {tuned.refused} refused" if tuned.refused else ""
     return f"{tuned.goal()}{goals}, {len(tuned.trials)} trials{short}{refused}"
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
 
 
 def _knobs(tuned: Tuned) -> Iterator[tuple[str, str, str]]:
@@ -93,8 +99,20 @@ def _cell(value: object) -> str:
 def _print_front(console: Console, tuned: Tuned) -> None:
     if tuned.confirmation is None:
         return
+    judged = "quality" in tuned.search.goals
+    cost = (
+        tuned.search.cost.label.replace("seconds per", "seconds\nper")
+        if judged
+        else tuned.search.cost.label
+    )
     table = plain_table(
-        "trial", f"p{tuned.objective.percentile:g}, ms", "±", tuned.search.cost.label, "±", ""
+        "trial",
+        f"p{tuned.objective.percentile:g}, ms",
+        "±",
+        cost,
+        "±",
+        *(("NDCG@10\nlost", "±") if judged else ()),
+        "",
     )
     for point in tuned.confirmation.front:
         chosen = "chosen" if point.trial is tuned.chosen else ""
@@ -104,10 +122,12 @@ def _print_front(console: Console, tuned: Tuned) -> None:
             _half(point.latency_ms),
             cost_number(tuned, point.figures.cost),
             _half(point.cost),
+            *((number(point.figures.lost), _half(point.lost)) if judged else ()),
             chosen,
         )
     count = len(tuned.confirmation.front)
-    console.print(f"front: {count} trials that no other is better than in both")
+    both = "both" if len(tuned.search.goals) == 2 else "all"
+    console.print(f"front: {count} trials that no other is better than in {both}")
     console.print(table)
     console.print()
 

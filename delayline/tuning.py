@@ -11,7 +11,8 @@ from configs.model import Config
 from configs.tuning import tunables
 from delayline.console import progress
 from delayline.errors import CommandError
-from delayline.judging import judge_for
+from delayline.judging import Loss, judge_for
+from delayline.quality import quality_model
 from delayline.tables import number
 from delayline.tuned import Tuned
 from sim.backends.base import Backend
@@ -54,10 +55,10 @@ def tune(
     workers of this machine that there are without one.
 
     Without ``goals`` the objective comes first and then the ``cost`` (None: what is paid if a knob
-    changes that, else the time that replicas are busy); with them, ``latency`` and ``cost`` are each made
-    small for their own sake. ``storage`` is the URL of a storage of Optuna's, where ``study`` (default:
-    the configuration's name) is kept trial by trial, and goes on where it was. Ctrl-C ends it early with
-    the best so far.
+    changes that, else the time that replicas are busy); with them, ``latency``, ``cost`` and the loss of
+    ``quality`` are each made small for their own sake. ``storage`` is the URL of a storage of Optuna's,
+    where ``study`` (default: the configuration's name) is kept trial by trial, and goes on where it was.
+    Ctrl-C ends it early with the best so far.
 
     Raises CommandError without an objective or a knob to tune, and for what cannot be tuned for;
     StorageError (a ValueError) for a storage that cannot be used or a study that is of something else.
@@ -109,7 +110,7 @@ def _asked(
             "tune is empty; name a knob and its range, such as"
             " --set 'tune.stages.rank.policy.delay=[0ms, 10ms]'"
         )
-    _check_goals(goals)
+    _check_goals(config, goals)
     if batch < 1:
         raise CommandError(f"batch must be 1 or more, not {batch}")
     short = config
@@ -134,12 +135,21 @@ def _asked(
     )
 
 
-def _check_goals(goals: tuple[str, ...]) -> None:
+def _check_goals(config: Config, goals: tuple[str, ...]) -> None:
     for goal in goals:
         if goal not in GOALS:
             raise CommandError(f"there is no goal `{goal}`; {nearest(goal, GOALS, called='goals')}")
         if goals.count(goal) > 1:
             raise CommandError(f"goals name {goal} twice")
+    if "quality" in goals and config.quality is None:
+        raise CommandError(
+            "quality is a goal and the configuration names no quality table; make one by `delayline evaluate"
+            " CONFIG --out FILE` and set quality.path to it"
+        )
+    if goals == ("quality",):
+        raise CommandError(
+            "quality alone is best where nothing is saved; ask for latency,quality or latency,cost,quality"
+        )
     if goals == ("cost",):
         raise CommandError(
             "cost alone is least where requests wait for ever; leave goals out to make it small within"
@@ -158,7 +168,7 @@ def _search(
     best: Figures | None = None
     scale: Scale | None = None
     with progress("trying settings", trials, quiet=quiet) as advance:
-        judge = judge_for(asked.cost)
+        judge = judge_for(asked.cost, _loss(asked))
         for trial in search(
             asked, judge, backend, trials=trials, storage=storage, study=study or ""
         ):
@@ -172,6 +182,18 @@ def _search(
 
 def _short(asked: Search, figures: Figures) -> str:
     return f"{number(figures.latency_ms)} ms, {number(figures.cost)} {asked.cost.unit}"
+
+
+def _loss(asked: Search) -> Loss | None:
+    """By what quality is told, where it is a goal. Raises QualityError, also for widths that are tuned and
+    were not measured.
+    """
+    model = quality_model(asked.config) if "quality" in asked.goals else None
+    if model is None:
+        return None
+    for knob in asked.space().knobs:
+        model.check_tuned(knob)
+    return Loss(model, model.full_service(asked.config.keeps()))
 
 
 def figures_of(start: Trial) -> Figures:
@@ -191,5 +213,5 @@ def _confirm(
     scale = asked.scale(figures_of(found[0]))
     finalists = min(5, len(ranked(found, scale)) - 1) + 2
     with progress("trying the best again", finalists * replications, quiet=quiet) as advance:
-        evaluator = Evaluator(judge_for(asked.cost), backend, advance)
+        evaluator = Evaluator(judge_for(asked.cost, _loss(asked)), backend, advance)
         return confirm_best(found, scale, evaluator, replications=replications)

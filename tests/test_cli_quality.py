@@ -143,3 +143,62 @@ def test_plans_are_compared_by_quality_too(run: Run, judged: Path) -> None:
     shown = run("compare", judged, "--plans", *words, "--plan", "monolith").out
     assert f"{best['ndcg']:.4g}" in shown
     assert "NDCG" in shown
+
+
+TUNE = """
+tune:
+  stages.rank.keep: {choices: [25, 15]}
+  stages.rank.degrade.raise_above: [300us, 5ms]
+  stages.recall.policy: {choices: [immediate, {kind: fixed, delay: 1ms}]}
+"""
+
+
+def test_quality_is_a_goal_beside_latency_and_cost(run: Run, judged: Path) -> None:
+    judged.write_text(judged.read_text() + TUNE)
+    words = (
+        "--set",
+        "workload.arrivals=9000/s",
+        "--requests",
+        1000,
+        "--trials",
+        30,
+        "--confirm",
+        3,
+    )
+    out = judged.parent / "tuned.yaml"
+    goals = ("--goals", "latency,cost,quality")
+    said = run("tune", judged, *words, *goals, "--out", out, "--quiet", "--json")
+    assert said.code == 0, said.err
+    front = said.object["front"]
+    values = [(each["latency_ms"], each["cost"], each["lost"]) for each in front]
+    assert len(values) == len(set(values)) > 1
+    for one in values:
+        assert not any(
+            all(a <= b for a, b in zip(other, one, strict=True)) for other in values if other != one
+        )
+    rows = read_table(judged.parent / "quality.json").rows
+    own, narrow = rows[0].scores["ndcg"].value, rows[2].scores["ndcg"].value
+    assert own > narrow
+    by_width = {each["setting"]["stages.rank.keep"]: each["lost"] for each in front}
+    for width, lost in by_width.items():
+        assert lost == pytest.approx(0 if width == 25 else 1 - narrow / own)
+    assert said.object["best"]["lost"] <= 0.02
+    shown = run("tune", judged, *words, *goals, "--out", out, "--quiet").out
+    assert "(latency, cost and quality by themselves)" in shown
+    assert "share of NDCG@10 lost" in shown
+    assert "no other is better than in all" in shown
+
+
+def test_what_quality_cannot_be_tuned_by_is_refused(run: Run, judged: Path) -> None:
+    goals = ("--goals", "latency,quality", "--trials", 3, "--confirm", 2)
+    for tune, said in [
+        ("{stages.rank.keep: [15, 25]}", "quality is known of single widths alone; give choices"),
+        (
+            "{stages.rank.keep: {choices: [25, 20]}}",
+            "no row for rank keeping 20; evaluate with --keep",
+        ),
+        ("{stages.rank.merge: {choices: [null]}}", "quality is known of levels, merges and models"),
+    ]:
+        assert said in run("tune", judged, "--set", f"tune={tune}", *goals).error
+    alone = run("tune", judged, "--set", "tune={seed: [1, 2]}", "--goals", "quality")
+    assert "quality alone is best where nothing is saved" in alone.error

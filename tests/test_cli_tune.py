@@ -169,7 +169,11 @@ def test_a_study_goes_on_where_it_was(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--goals", "latency,quality"), "there is no goal `quality`; goals: latency, cost"),
+        (("--goals", "latency,memory"), "there is no goal `memory`; goals: latency, cost, quality"),
+        (
+            ("--goals", "latency,quality"),
+            "quality is a goal and the configuration names no quality table",
+        ),
         (("--goals", "latency,latency"), "goals name latency twice"),
         (("--goals", "cost"), "cost alone is least where requests wait for ever"),
         (("--study", "mine"), "--study mine is kept nowhere without --storage"),
@@ -238,7 +242,7 @@ def _interrupted_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
             signal.raise_signal(signal.SIGINT)
         return judge(config, log)
 
-    monkeypatch.setattr(tuning, "judge_for", lambda cost: interrupted)
+    monkeypatch.setattr(tuning, "judge_for", lambda cost, loss: interrupted)
 
 
 def test_an_interrupt_keeps_the_best_so_far(

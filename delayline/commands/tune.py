@@ -40,8 +40,8 @@ Goals = Annotated[
     typer.Option(
         "--goals",
         metavar="LIST",
-        help="latency,cost for the trade-off between them, latency for that alone; the cost within the"
-        " objective if not given.",
+        help="latency,cost for the trade-off between them, with quality added where a quality table tells"
+        " it, latency for that alone; the cost within the objective if not given.",
         show_default=False,
     ),
 ]

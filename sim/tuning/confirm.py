@@ -50,6 +50,7 @@ class Point:
     figures: Figures
     latency_ms: Interval
     cost: Interval
+    lost: Interval
 
 
 def confirm(
@@ -121,7 +122,8 @@ def _front(trials: Sequence[Trial], scale: Scale, again: _Again) -> tuple[Point,
         if all(math.isfinite(one.latency_ms) for one in each):
             latency_ms = mean_interval([one.latency_ms for one in each])
             cost = mean_interval([one.cost for one in each])
-            points.append(Point(trial, Figures.mean(each), latency_ms, cost))
+            lost = mean_interval([one.lost for one in each])
+            points.append(Point(trial, Figures.mean(each), latency_ms, cost, lost))
     points.sort(key=lambda point: point.figures.latency_ms)
     return tuple(points[at] for at in front([scale.values(each.figures) for each in points]))
 

@@ -159,6 +159,7 @@ def _plain(reached: Reached) -> dict[str, float | None]:
         "latency_ms": latency_ms,
         "unanswered": found.unanswered,
         "cost": found.cost,
+        "lost": found.lost,
         "part": reached.part,
     }
 
@@ -166,4 +167,5 @@ def _plain(reached: Reached) -> dict[str, float | None]:
 def _read(trial: FrozenTrial) -> tuple[Figures, int]:
     found = trial.user_attrs[_FIGURES]
     latency_ms = math.inf if found["latency_ms"] is None else found["latency_ms"]
-    return Figures(latency_ms, found["unanswered"], found["cost"]), found["part"]
+    lost = found.get("lost", 0.0)  # studies of versions without the goal have none
+    return Figures(latency_ms, found["unanswered"], found["cost"], lost), found["part"]

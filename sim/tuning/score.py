@@ -10,6 +10,8 @@ from statistics import fmean
 from configs.model import Config
 from policies.runlog import RunLog
 
+MOST_LOST = 0.02
+"""Share of NDCG@10 that a setting may lose to be chosen, where quality is a goal."""
 _NO_ANSWER = 1e9
 """Value of a setting that leaves too many requests without an answer: above any late one."""
 
@@ -24,6 +26,9 @@ class Figures:
     """Share of the requests that were shed, expired or failed."""
     cost: float
     """What the setting costs; see ``sim.tuning.costs``."""
+    lost: float = 0.0
+    """Share of the NDCG@10 that is lost against the start in full service, below 0 where some is gained; 0
+    where quality is no goal."""
 
     @staticmethod
     def mean(each: Sequence[Figures]) -> Figures:
@@ -32,6 +37,7 @@ class Figures:
             fmean(one.latency_ms for one in each),
             fmean(one.unanswered for one in each),
             fmean(one.cost for one in each),
+            fmean(one.lost for one in each),
         )
 
 
@@ -50,7 +56,15 @@ def _cost(figures: Figures) -> float:
     return figures.cost
 
 
-GOALS: dict[str, Callable[[Figures], float]] = {"latency": _latency, "cost": _cost}
+def _lost(figures: Figures) -> float:
+    return figures.lost
+
+
+GOALS: dict[str, Callable[[Figures], float]] = {
+    "latency": _latency,
+    "cost": _cost,
+    "quality": _lost,
+}
 """What can be made small for its own sake, by name. A further goal is a line here."""
 
 
@@ -69,8 +83,12 @@ class Scale:
         return max(len(self.goals), 1)
 
     def met(self, figures: Figures) -> bool:
-        """Whether the objective is met."""
-        return figures.latency_ms <= self.objective_ms
+        """Whether the objective is met, and, where quality is a goal, no more than MOST_LOST is lost."""
+        return figures.latency_ms <= self.objective_ms and not self._loses(figures)
+
+    def _loses(self, figures: Figures) -> bool:
+        """Whether too much quality is lost."""
+        return "quality" in self.goals and figures.lost > MOST_LOST
 
     @property
     def cost_counts(self) -> bool:
@@ -79,10 +97,11 @@ class Scale:
 
     def order(self, figures: Figures) -> tuple[bool, float, float]:
         """Sorts settings, best first: those that meet the objective by cost, then latency; the others
-        behind them by their value, then cost. Where latency is the only goal, by latency, then cost.
+        behind them by their value, then cost. Where cost is no goal, by latency, then cost; those that lose
+        too much quality come last.
         """
         if not self.cost_counts:
-            return False, _latency(figures), figures.cost
+            return self._loses(figures), _latency(figures), figures.cost
         if self.met(figures):
             return False, figures.cost, figures.latency_ms
         return True, self.value(figures), figures.cost
@@ -99,12 +118,15 @@ class Scale:
         With L the latency, G the objective, C the cost and C0 that of the start:
 
             L > G: L / G, above 1, or 1e9 + unanswered share where L is infinite
+            else, where too much quality is lost: 1 + the share that is lost
             else:  c / (1 + c), below 1, with c = C / C0 (1 where C0 is 0)
         """
         if math.isinf(figures.latency_ms):
             return _NO_ANSWER + figures.unanswered
-        if not self.met(figures):
+        if figures.latency_ms > self.objective_ms:
             return figures.latency_ms / self.objective_ms
+        if self._loses(figures):
+            return 1 + figures.lost
         cost = figures.cost / self.start_cost if self.start_cost else 1.0
         return cost / (1 + cost)
 
