@@ -48,3 +48,29 @@ def test_every_list_is_that_of_the_sequential_reference(tmp_path: Path) -> None:
     expected = {user: recommend_one(stages, user) for user in np.unique(users).tolist()}
     found = result.answers["candidates"].tolist()
     assert found == [expected[user] for user in users.tolist()]
+
+
+TAKEN = 30
+"""Of the 40 candidates that come to the ranker."""
+
+
+def test_at_a_level_the_ranker_looks_at_the_first_candidates_alone(tmp_path: Path) -> None:
+    saved_recommender(tmp_path / "weights")
+    text = "devices: {cpu: {slots: 2}}\nstages:" + "".join(
+        STAGE.format(name=name, replicas=1, keep=KEEP[name], delay="0ms") for name in STAGES
+    )
+    levels = f"stages.rank.levels=[{{cost: 0.8, take: {TAKEN}}}]"
+    degrade = "stages.rank.degrade={kind: hysteresis, raise_above: 4ms, lower_below: 1ms}"
+    config = load_config(written(tmp_path, text), [levels, degrade])
+    users = np.random.default_rng(6).integers(0, interactions().user_count, 200)
+    with executor_of(config, pipeline_of(config, lambda _: lambda _: 0)) as executor:
+        result = executor.run(Workload.of(np.zeros(len(users), np.int64)), {"user": users})
+    assert check(result.log) == []
+    level = result.log.requests.level
+    assert 1 in level
+    # The pre-ranker's first candidates are those that it would pass on if it passed on no more.
+    found = result.answers["candidates"].tolist()
+    for at, keep in enumerate((KEEP, {**KEEP, "prerank": TAKEN})):
+        stages = reference_stages(tmp_path / "weights", keep)
+        for row in np.flatnonzero(level == at)[:40].tolist():
+            assert found[row] == recommend_one(stages, int(users[row]))
