@@ -110,6 +110,10 @@ def _print_shares(console: Console, found: Replicated, stage: StageMetrics) -> N
         told.append(f"{mean('missed_share')} of the keys were fetched")
     if stage.skipped_share is not None:
         told.append(f"{mean('skipped_share')} of the requests went on without it")
+    if stage.missing_share is not None and _mean(
+        found.figure("stages", stage.name, "missing_share")
+    ):
+        told.append(f"missing in {mean('missing_share')} of the answers")
     if stage.mean_level is not None:
         level = _mean(found.figure("stages", stage.name, "mean_level"))
         told.append(f"mean level {number(level)}")

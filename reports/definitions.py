@@ -109,9 +109,9 @@ DEFINITIONS = (
         "merge wait",
         "",
         "ms",
-        "max over parents p of finished(i, p) - min over parents p of finished(i, p)",
-        "At a join: how long a request's first branch to finish waited for its last. It lies before the "
-        "stage's queue time.",
+        "enqueued(i, s) - min over parents p of finished(i, p)",
+        "At a join: how long a request's first branch to finish waited for its last, or until the join went "
+        "on without it. It lies before the stage's queue time.",
     ),
     Definition(
         "batches",
@@ -150,6 +150,14 @@ DEFINITIONS = (
         "share",
         "skipped / (skipped + sum of requests(b) over b dispatched in W), skipped = |{i: skipped(i) in W}|",
         "At a stage that may be skipped: how many of the requests that left its queue went on without it.",
+    ),
+    Definition(
+        "missing share",
+        "stages.NAME.missing_share",
+        "share",
+        "|{i: some join s after p has finished(i, p) > enqueued(i, s), or p did not serve i}| / completed",
+        "At the last stage of a branch that a join may go on without: how many of the completed requests "
+        "with arrival(i) >= w did so.",
     ),
     Definition(
         "mean level",

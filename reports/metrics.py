@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from policies.runlog import RunLog
 from reports.freetime import contended, slots_taken
+from reports.paths import missing_by_stage
 from reports.percentiles import NS_PER_S, Distribution
 from reports.steps import overlap_ns
 from reports.totals import Cost, StageTotals, counted_batches, mean_level, share, totals
@@ -39,6 +40,8 @@ class StageMetrics:
     """None for a stage without locality."""
     skipped_share: float | None = None
     """None for a stage that is never skipped."""
+    missing_share: float | None = None
+    """None for a stage whose result every join waits for."""
     mean_level: float | None = None
     """None for a stage that does not degrade."""
 
@@ -48,6 +51,7 @@ class StageMetrics:
             "computed_share": self.computed_share,
             "missed_share": self.missed_share,
             "skipped_share": self.skipped_share,
+            "missing_share": self.missing_share,
             "mean_level": self.mean_level,
         }
         return {
@@ -137,6 +141,7 @@ def measure(log: RunLog, *, objective_ns: int | None = None, warmup_ns: int = 0)
     warm-up that is negative or longer than the run.
     """
     whole = totals(log, objective_ns=objective_ns, warmup_ns=warmup_ns)
+    shares = missing_by_stage(log, warmup_ns)
     return Metrics(
         engine=str(log.info.get("engine", "unknown")),
         seed=_integer(log.info.get("seed")),
@@ -153,7 +158,10 @@ def measure(log: RunLog, *, objective_ns: int | None = None, warmup_ns: int = 0)
         goodput_rps=whole.goodput_rps,
         latency=whole.latency,
         stages=tuple(
-            _measure_stage(log, index, stage, warmup_ns) for index, stage in enumerate(whole.stages)
+            replace(
+                _measure_stage(log, index, stage, warmup_ns), missing_share=shares.get(stage.name)
+            )
+            for index, stage in enumerate(whole.stages)
         ),
         devices=_measure_devices(log, warmup_ns),
         cost=whole.cost,

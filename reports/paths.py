@@ -105,6 +105,22 @@ def missing(log: RunLog) -> dict[str, dict[str, NDArray[np.bool_]]]:
     return gone
 
 
+def missing_by_stage(log: RunLog, warmup_ns: int = 0) -> dict[str, float | None]:
+    """By each last stage of a branch that some join may go on without, the share of the completed requests
+    that did so, of those that arrived at or after the cut; None where there are none.
+    """
+    if not any(stage.partial for stage in log.stages):
+        return {}
+    counted = (log.requests.outcome == Outcome.COMPLETED) & (log.requests.arrival_ns >= warmup_ns)
+    gone: dict[str, NDArray[np.bool_]] = {}
+    for branches in missing(log).values():
+        for name, mask in branches.items():
+            gone[name] = gone.get(name, False) | mask
+    return {
+        name: float(mask[counted].mean()) if counted.any() else None for name, mask in gone.items()
+    }
+
+
 def missing_share(log: RunLog) -> float:
     """Of the results that joins wait for, the share that they went on without; of completed requests."""
     partial = [join for join in joins(log) if join.name and log.stages[join.index].partial]

@@ -111,16 +111,19 @@ def merge_ns(log: RunLog, index: int, warmup_ns: int = 0) -> Int64 | None:
 
 
 def merge_by_request(log: RunLog, index: int) -> Int64 | None:
-    """Merge wait by request id; meaningful for completed requests only."""
+    """Merge wait by request id; meaningful for completed requests only. Zero where it did not come by."""
     stage = log.stages[index]
     if len(stage.parents) < 2:
         return None
     by_name = {other.name: other for other in log.stages}
-    first = last = finished_by_request(log, by_name[stage.parents[0]])
-    for name in stage.parents[1:]:
+    visits = stage.visits.made()
+    entered = np.full(len(log.requests), -1, np.int64)
+    entered[visits.request] = visits.enqueued_ns
+    first = entered.copy()
+    for name in stage.parents:
         finished = finished_by_request(log, by_name[name])
-        first, last = np.minimum(first, finished), np.maximum(last, finished)
-    return last - first
+        first = np.where((finished >= 0) & (finished < first), finished, first)
+    return entered - first
 
 
 def finished_by_request(log: RunLog, stage: StageLog) -> Int64:

@@ -207,6 +207,19 @@ def test_merge_wait_is_from_the_first_branch_to_the_last() -> None:
     assert waits is not None
     assert waits.tolist() == [7, 6]
     assert merge_by_request(log, 0) is None
+    early = stage(
+        "j",
+        [(0, 10, 11, 1), (0, 20, 22, 1)],
+        [(0, 6, 0), (1, 20, 1)],
+        devices=(2,),
+        parents=("l", "r"),
+    )
+    partial = replace(log, stages=(left, right, replace(early, partial=True)))
+    waits = merge_by_request(partial, 2)
+    assert waits is not None
+    assert waits.tolist() == [3, 6]  # of the first request, the join did not wait for l
+    found = measure(partial)
+    assert [each.missing_share for each in found.stages] == [0.5, 0.0, None]
     merged = measure(log).stages[2].merge
     assert merged is not None
     assert merged.mean_ms == pytest.approx(6.5 / NS_IN_MS)
