@@ -129,12 +129,12 @@ def _levels(metrics: Metrics) -> str:
 
 
 def _discarded(found: Replicated) -> str:
-    """What of it hedging wasted, where it did."""
+    """What of it was wasted on copies of hedging, or on branches that joins went on without."""
     if not any(metrics.cost.discarded_seconds for metrics in found.each):
         return ""
-    return (
-        f" ({spread(found.figure('cost', 'discarded_seconds'))} of it for copies that came second)"
-    )
+    joins = any(stage.missing_share is not None for stage in found.each[0].stages)
+    what = "what came too late" if joins else "copies that came second"
+    return f" ({spread(found.figure('cost', 'discarded_seconds'))} of it for {what})"
 
 
 def told(attainment: Attainment | None) -> str:

@@ -201,9 +201,12 @@ DEFINITIONS = (
         "discarded seconds",
         "cost.discarded_seconds",
         "s",
-        "sum over discarded batches of |[dispatched(b), finished(b)) in W|",
-        "The part of the busy seconds that hedging wasted: a batch that was sent to two replicas is "
-        "answered by one, and the other copy runs to its end for nothing.",
+        "sum over discarded batches of |[dispatched(b), finished(b)) in W| + sum over late batches of "
+        "late(b) / requests(b) x |[dispatched(b), finished(b)) in W|",
+        "The part of the busy seconds that was wasted. By hedging: a batch that was sent to two replicas is "
+        "answered by one, and the other copy runs to its end for nothing. By merges: late(b) are the "
+        "requests of a branch's batch that a join had gone on with when it was finished; where the branch "
+        "leads elsewhere too, none are.",
     ),
     Definition(
         "replica-seconds",

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.runlog import BatchLog, Int64, Outcome, RunLog, SkipLog, StageLog
+from reports.late import late_s
 from reports.percentiles import NS_PER_S, Distribution
 from reports.steps import overlap_ns
 
@@ -44,7 +45,7 @@ class Cost:
     busy_seconds_per_1000: float | None
     """The same for a thousand answers."""
     discarded_seconds: float
-    """The part of it that went into batches whose other copy was first."""
+    """The part of it that went into batches whose other copy was first, or that joins did not wait for."""
     replica_seconds: float
     replica_seconds_per_1000: float | None
 
@@ -108,7 +109,7 @@ def totals(log: RunLog, *, objective_ns: int | None = None, warmup_ns: int = 0) 
         goodput_rps=share(int(np.count_nonzero(good)), duration_s),
         latency=Distribution.of(latencies_ns(log, warmup_ns)),
         stages=stages,
-        cost=_cost(stages, duration_s, answers),
+        cost=_cost(stages, duration_s, answers, late_s(log, warmup_ns)),
         level_shares=level_shares(log, warmup_ns),
     )
 
@@ -222,14 +223,14 @@ def _skipped(skipped: SkipLog, warmup_ns: int) -> int:
     return int(np.count_nonzero(skipped.at_ns >= warmup_ns))
 
 
-def _cost(stages: tuple[StageTotals, ...], duration_s: float, answers: int) -> Cost:
+def _cost(stages: tuple[StageTotals, ...], duration_s: float, answers: int, late_s: float) -> Cost:
     used_s = sum(stage.busy_s for stage in stages)
     paid_s = sum(stage.replicas for stage in stages) * duration_s
     paid_s -= sum(stage.off_s for stage in stages)
     return Cost(
         busy_seconds=used_s,
         busy_seconds_per_1000=share(1000 * used_s, answers),
-        discarded_seconds=sum(stage.discarded_s for stage in stages),
+        discarded_seconds=sum(stage.discarded_s for stage in stages) + late_s,
         replica_seconds=paid_s,
         replica_seconds_per_1000=share(1000 * paid_s, answers),
     )

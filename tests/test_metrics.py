@@ -27,6 +27,7 @@ from policies.runlog import (
 )
 from reports import definitions
 from reports.freetime import free_time
+from reports.late import late_s
 from reports.metrics import Metrics, measure
 from reports.percentiles import STATISTICS, Distribution, percentile, percentiles
 from reports.steps import mean_level, overlap_ns, union
@@ -384,3 +385,23 @@ def test_every_key_that_is_printed_is_defined() -> None:
     assert isinstance(stages, dict)
     for key in stages["recall"]:
         assert f"stages.NAME.{key}" in keys
+
+
+def test_work_that_a_join_did_not_wait_for_is_discarded_by_its_share() -> None:
+    # Batch 0 of l holds both requests; the join has gone on with the first, not with the second.
+    left = stage("l", [(0, 0, 10, 2)], [(0, 0, 0), (1, 0, 0)])
+    right = stage("r", [(0, 0, 3, 1), (0, 3, 20, 1)], [(0, 0, 0), (1, 0, 1)], devices=(1,))
+    join = stage(
+        "j",
+        [(0, 6, 7, 1), (0, 20, 22, 1)],
+        [(0, 6, 0), (1, 20, 1)],
+        devices=(2,),
+        parents=("l", "r"),
+    )
+    devices = tuple(DeviceLog(name, 1) for name in "abc")
+    log = RunLog(requests(ints(0, 0), ints(7, 22)), (left, right, join), devices, 22)
+    assert late_s(log) == 0
+    partial = replace(log, stages=(left, right, replace(join, partial=True)))
+    assert late_s(partial) == pytest.approx(5e-9)
+    assert late_s(partial, 4) == pytest.approx(3e-9)
+    assert measure(partial).cost.discarded_seconds == pytest.approx(5e-9)
