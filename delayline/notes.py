@@ -37,8 +37,8 @@ def notes(config: Config, log: RunLog) -> Iterator[str]:
     if offered_hz > bound_hz:
         yield (
             f"unstable: {offered_hz:,.1f} requests/s come and at most {bound_hz:,.1f}/s can be"
-            " served, so the backlog grows for as long as it lasts and the figures depend on the"
-            " length of the run"
+            " served, so there is no steady state: the backlog grows for as long as that lasts, and the"
+            " figures are of this run and depend on its length"
         )
 
 

@@ -13,7 +13,7 @@ from delayline.loading import load_config
 from delayline.runs import run_of
 from policies.immediate import Immediate
 from policies.smdp import Smdp
-from policies.smdp_model import UnstableError, Weights
+from policies.smdp_model import TooLargeError, UnstableError, Weights
 from policies.smdp_solver import Optimum, solve
 from policies.weighed import patience_ns
 from reports.steady import Steady, steady
@@ -104,7 +104,11 @@ def beside_optimum(
     found = []
     for group in groups.values():
         known = foresight(group[0][1]) if clairvoyant else None
-        found.append(replace(beside(group, weights, advance), foresight=known))
+        try:
+            rated = beside(group, weights, advance)
+        except TooLargeError as error:
+            raise CommandError(f"{group[0][0]}: {error}") from error
+        found.append(replace(rated, foresight=known))
     return found
 
 
