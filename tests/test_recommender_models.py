@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,11 @@ from executors.exact import (
     snap,
     snap_positive,
 )
-from executors.recommender import prerank, rank, recall, rerank
+from executors.recommender import covisits, prerank, rank, recall, rerank, sequence
+from executors.recommender.cascade import new_cascade, padded, sizes_of
+from executors.recommender.data import Interactions
+from executors.recommender.evidence import evidence_of
+from executors.recommender.keep import StageName
 from executors.recommender.ordering import excluded, top_k
 from executors.recommender.stages import Users, build_stage
 from executors.recommender.users import user_table
@@ -137,19 +142,97 @@ def test_user_tower_pools_by_recency_and_leaves_padding_out() -> None:
 def test_late_interaction_is_the_sum_of_best_matches() -> None:
     model, sizes, users = CASCADE.prerank, CASCADE.sizes, Users(TABLE)
     candidates = torch.from_numpy(np.random.default_rng(1).integers(0, DATA.item_count, (5, 12)))
-    earlier = torch.linspace(-1, 1, 60).view(5, 12)
+    places = prerank.from_places(12)
     queries = model.queries(users.history[:5], users.profile[:5])
     tokens = model.tokens(candidates)
-    found = model.score(queries, tokens, model.biases()[candidates], earlier)
+    found = model.score(queries, tokens, model.biases()[candidates], places)
     pairs = tokens.view(5, 12, sizes.item_tokens, sizes.width)
     for user in range(5):
         for place in range(12):
             total = 0.0
             for query in queries[user].double():
                 total += max(float(query @ token) for token in pairs[user, place].double())
-            total += float(model.biases()[candidates[user, place]])
-            score = torch.tensor(total).float() + earlier[user, place]
+            score = torch.tensor(total).float() * model.gate
+            score = score + model.biases()[candidates[user, place]] + places[place] * model.slope
             assert found[user, place] == snap(score, prerank.SCORE)
+
+
+def test_rankers_that_have_not_learned_leave_the_order_as_it_is() -> None:
+    fresh = new_cascade(sizes_of(DATA), padded(torch.from_numpy(DATA.attributes)), trade=1.0)
+    for model in fresh.modules.values():
+        model.eval()
+    candidates = torch.arange(40, 0, -1).expand(6, -1)
+    batch = {"user": torch.arange(6), "candidates": candidates}
+    kept: dict[StageName, int] = {"prerank": 30, "rank": 20, "rerank": 5}
+    for stage, keep in kept.items():
+        batch |= build_stage(fresh, Users(TABLE), stage, keep)(batch)
+        assert torch.equal(batch["candidates"], candidates[:, :keep])
+
+
+def test_what_is_missing_from_a_list_comes_last() -> None:
+    batch = {"user": torch.arange(4), "candidates": torch.arange(40).repeat(4, 1)}
+    batch["candidates"][:, 3::3] = -1
+    kept: dict[StageName, int] = {"prerank": 36, "rank": 32, "rerank": 30}
+    for stage, keep in kept.items():
+        batch |= build_stage(CASCADE, Users(TABLE), stage, keep)(batch)
+    assert (batch["candidates"][:, :27] >= 0).all()
+    assert (batch["candidates"][:, 27:] == -1).all()
+
+
+def test_later_items_change_nothing_before_them_and_the_newest_stands_for_the_user() -> None:
+    model, history = CASCADE.sequence, Users(TABLE).history
+    sequence = history.flip(1)
+    changed = sequence.clone()
+    changed[:, -3:] = (changed[:, -3:] + 1) % DATA.item_count
+    assert torch.equal(model.everywhere(sequence)[:, :-3], model.everywhere(changed)[:, :-3])
+    assert torch.equal(model.users(history, torch.empty(0)), model.everywhere(sequence)[:, -1])
+
+
+def test_attention_follows_its_formula() -> None:
+    model, users = CASCADE.sequence, Users(TABLE)
+    history = users.history[:4].flip(1)
+    rows = model.embedding(history).double().numpy()
+    query, key = (
+        grid(affine(layer, rows), sequence.ATTENTION) for layer in (model.query, model.key)
+    )
+    value = grid(affine(model.value, rows))
+    distance = snap(model.distance, sequence.DISTANCE).double().numpy()
+    places = history.shape[1]
+    shares = np.zeros((4, places, places))
+    for i in range(places):
+        for j in range(i + 1):
+            present = (history[:, j] < DATA.item_count).double().numpy()
+            likeness = (query[:, i] * key[:, j]).sum(axis=1) + distance[i - j]
+            shares[:, i, j] = np.maximum(likeness, 0) * present
+    shares = grid(shares / (1 + shares.sum(axis=2, keepdims=True)), sequence.WEIGHT)
+    state = grid(rows + shares @ value)
+    hidden = np.maximum(grid(affine(model.hidden, state)), 0)
+    state = grid(state + affine(model.forward_out, hidden))
+    expected = grid(affine(model.out, state), recall.USER)
+    assert np.array_equal(model.everywhere(history).double().numpy(), expected)
+
+
+def test_items_go_together_by_the_formula() -> None:
+    """Two users: 0 1 2, and 0 2; five items, of which 3 and 4 are never met."""
+    data = Interactions(
+        offsets=np.array([0, 3, 5]),
+        items=np.array([0, 1, 2, 0, 2]),
+        attributes=np.ones((5, 2), np.float32),
+        user_ids=np.arange(2),
+        item_ids=np.arange(5),
+    )
+    model = covisits.count_covisits(data, replace(sizes_of(data), neighbours=2))
+    assert model.neighbours[0].tolist() == [2, 1]
+    once = 2**-0.5 * 2 ** (-0.5 * covisits.POPULAR)
+    expected = [(covisits.DECAY + 1) * once, 2**-0.5]
+    assert model.weights[0].tolist() == snap(torch.tensor(expected), covisits.LIKENESS).tolist()
+    assert model.weights[2].tolist() == [0.0, 0.0]
+    history = torch.full((1, CASCADE.sizes.history), 5)
+    assert model.scores(history)[0].argsort().tolist()[-3:] == [1, 0, 2]
+    history[0, :2] = torch.tensor([0, 1])
+    scores = model.scores(history)[0]
+    recency = snap(torch.tensor(covisits.FADING), covisits.RECENCY)
+    assert scores[2] == model.weights[0, 0] + recency * model.weights[1, 0] + model.start[2]
 
 
 def test_query_tokens_of_missing_items_are_zero() -> None:
@@ -164,8 +247,11 @@ def test_rank_follows_the_dcn_v2_formula() -> None:
     earlier = torch.linspace(-2, 2, 24).view(3, 8)
     items, attributes = model.items(candidates), model.attributes[candidates]
     history, profile = users.history[:3], users.profile[:3]
-    found = model.score(history, profile, items, attributes, model.biases()[candidates], earlier)
-    first = grid(model._first(history, profile, items, attributes, earlier).double().numpy())
+    evidence = evidence_of(CASCADE)(history, profile, candidates)
+    biases = model.biases()[candidates]
+    found = model.score(history, profile, items, attributes, biases, earlier, evidence)
+    features = model._first(history, profile, items, attributes, earlier, evidence)
+    first = grid(features.double().numpy())
     crossed = first
     for layer in model.cross:
         assert isinstance(layer, ExactLinear)
@@ -173,7 +259,8 @@ def test_rank_follows_the_dcn_v2_formula() -> None:
     deep = np.maximum(grid(affine(model.deep_in, first)), 0)
     deep = np.maximum(grid(affine(model.deep_out, deep)), 0)
     score = affine(model.out, np.concatenate((crossed, deep), axis=2))[:, :, 0]
-    expected = score + (model.biases()[candidates] + earlier).double().numpy()
+    trusted = (evidence * snap(model.trust, rank.TRUST)).sum(dim=2)
+    expected = score + (biases + earlier * model.slope + trusted).double().numpy()
     # The reference runs in float64; the last step before the grid rounds in float32.
     assert np.abs(found.double().numpy() - expected).max() <= 2.0**-rank.SCORE.bits
 
@@ -184,7 +271,10 @@ def test_cross_features_are_what_they_are_called() -> None:
     items, attributes = model.items(candidates), model.attributes[candidates]
     history, profile = users.history[:1], users.profile[:1]
     earlier = torch.tensor([[1.0, -2.0]])
-    found = model._first(history, profile, items, attributes, earlier)[0, :, -rank.LIKENESS :]
+    evidence = evidence_of(CASCADE)(history, profile, candidates)
+    first = model._first(history, profile, items, attributes, earlier, evidence)[0]
+    assert torch.equal(first[:, -rank.EVIDENCE :], evidence[0])
+    found = first[:, -rank.LIKENESS - rank.EVIDENCE : -rank.EVIDENCE]
     past = model.embedding(history)[0].double()
     present = (history[0] < CASCADE.sizes.items).float().view(1, -1, 1)
     mean = model.mean(model.embedding(history), present)[0].double()
@@ -265,7 +355,7 @@ def affine(layer: ExactLinear, values: NDArray[np.float64]) -> NDArray[np.float6
     return found
 
 
-def grid(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    step = 2.0**-ACTIVATION.bits
+def grid(values: NDArray[np.float64], on: Grid = ACTIVATION) -> NDArray[np.float64]:
+    step = 2.0**-on.bits
     single = values.astype(np.float32).astype(np.float64)
-    return np.clip(np.round(single / step) * step, -ACTIVATION.bound, ACTIVATION.bound)
+    return np.clip(np.round(single / step) * step, -on.bound, on.bound)

@@ -32,13 +32,19 @@ from executors.recommender.weights import load
 SMALL = generate_interactions(1, users=250, items=900, interactions_per_user=40, attributes=10)
 QUICK = Hyperparameters(
     recall=replace(Hyperparameters().recall, epochs=5, batch=256),
+    sequence=replace(Hyperparameters().sequence, epochs=4),
     prerank=replace(Hyperparameters().prerank, epochs=1),
     rank=replace(Hyperparameters().rank, epochs=1),
     sampled_items=256,
     examples=2000,
     negatives=16,
 )
-TINY = replace(QUICK, recall=replace(QUICK.recall, epochs=1), examples=300)
+TINY = replace(
+    QUICK,
+    recall=replace(QUICK.recall, epochs=1),
+    sequence=replace(QUICK.sequence, epochs=1),
+    examples=300,
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +63,9 @@ def trained(steps: list[TrainingStep]) -> Trained:
 def test_every_stage_beats_popularity(trained: Trained) -> None:
     evaluation = trained.evaluation
     popular = evaluation.of("popularity")
-    for system in ("recall", "prerank", "rank", "rerank"):
+    for system in ("recall", "sequence", "covisits", "merged", "prerank", "rank", "rerank"):
         assert evaluation.of(system).ndcg_10 > 1.3 * popular.ndcg_10
-    for system in ("recall", "prerank"):
+    for system in ("recall", "sequence", "merged", "prerank"):
         assert evaluation.of(system).recall_at[100] > 1.2 * popular.recall_at[100]
     assert 200 not in evaluation.of("prerank").recall_at
     with pytest.raises(KeyError, match="no system 'magic'"):
@@ -73,12 +79,14 @@ def test_service_starts_from_all_interactions(trained: Trained) -> None:
 
 
 def test_progress_tells_where_training_is(trained: Trained, steps: list[TrainingStep]) -> None:
-    assert list(dict.fromkeys(step.stage for step in steps)) == ["recall", "prerank", "rank"]
-    for stage in ("recall", "prerank", "rank"):
-        own = [step.fraction for step in steps if step.stage == stage]
+    stages = dict.fromkeys((step.stages_done, step.stage) for step in steps)
+    expected = ["recall", "sequence", "recall", "sequence", "prerank", "rank"]
+    assert list(stages) == list(enumerate(expected))
+    for number in range(6):
+        own = [step.fraction for step in steps if step.stages_done == number]
         assert own == sorted(own)
         assert 0 < own[0] <= own[-1] <= 1
-    assert {step.stages for step in steps} == {3}
+    assert {step.stages for step in steps} == {6}
     assert len({step.validation_ndcg for step in steps if step.stage == "recall"}) > 2
 
 

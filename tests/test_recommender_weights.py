@@ -24,13 +24,16 @@ def folder(tmp_path: Path) -> Path:
 def test_what_was_saved_is_what_is_loaded(tmp_path: Path) -> None:
     cascade = saved_recommender(tmp_path / "weights")
     found = load(tmp_path / "weights")
-    for name in ("recall", "prerank", "rank"):
+    for name in cascade.modules:
         kept, loaded = (
             getattr(cascade, name).state_dict(),
             getattr(found.cascade, name).state_dict(),
         )
         assert kept.keys() == loaded.keys()
         assert all(torch.equal(kept[key], loaded[key]) for key in kept)
+    for name in ("neighbours", "weights", "start"):
+        kept, loaded = (getattr(each.covisits, name) for each in (cascade, found.cascade))
+        assert torch.equal(kept, loaded)
     assert torch.equal(cascade.rank.attributes, found.cascade.rank.attributes)
     assert found.fingerprint == "print"
     assert found.evaluation.of("popularity").recall_at.keys() == {10, 50, 100}
@@ -103,7 +106,7 @@ def cut(name: str) -> Callable[[Path], None]:
         (cut(TABLES), "tables.safetensors: cannot be read as safetensors"),
         (
             edit_metadata(lambda m: m.update(format="delayline-recommender/9")),
-            "format must be 'delayline-recommender/1', not 'delayline-recommender/9'",
+            "format must be 'delayline-recommender/2', not 'delayline-recommender/9'",
         ),
         (edit_metadata(lambda m: m.pop("sizes")), "KeyError at 'sizes'"),
         (
@@ -113,7 +116,7 @@ def cut(name: str) -> Callable[[Path], None]:
         (edit_metadata(lambda m: m.update(evaluation={})), "evaluation is malformed: 'users'"),
         (
             edit(MODELS, lambda t: t.update({"rank.out.weight": torch.zeros(1, 7)})),
-            "tensor 'rank.out.weight' must have shape [1, 180], by recommender.json, but has [1, 7]",
+            "tensor 'rank.out.weight' must have shape [1, 183], by recommender.json, but has [1, 7]",
         ),
         (
             edit(MODELS, lambda t: t.pop("recall.bias")),

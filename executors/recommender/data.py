@@ -61,10 +61,21 @@ class Interactions:
         """The same without each user's last ``count`` interactions."""
         if int(np.diff(self.offsets).min()) < count:
             raise DataError(f"some user has fewer than the {count} interactions to hold out")
-        place = np.arange(len(self.items)) - self.offsets[self.users + 1]
+        return self._without(np.full(self.user_count, count))
+
+    def beginnings(self, share: float) -> Interactions:
+        """About this share of each user's interactions, the first ones; two at least."""
+        lengths = np.diff(self.offsets)
+        kept = np.clip(np.round(share * lengths).astype(np.int64), np.minimum(2, lengths), lengths)
+        return self._without(lengths - kept)
+
+    def _without(self, counts: NDArray[np.int64]) -> Interactions:
+        """The same without the last ``counts`` (users,) interactions."""
+        users = self.users
+        place = np.arange(len(self.items)) - self.offsets[users + 1]
         return Interactions(
-            offsets=self.offsets - count * np.arange(self.user_count + 1),
-            items=self.items[place < -count],
+            offsets=self.offsets - np.concatenate(([0], np.cumsum(counts))),
+            items=self.items[place < -counts[users]],
             attributes=self.attributes,
             user_ids=self.user_ids,
             item_ids=self.item_ids,

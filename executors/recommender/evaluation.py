@@ -17,14 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from executors.recommender.cascade import Cascade
-from executors.recommender.keep import STAGES, default_keep
-from executors.recommender.stages import (
-    PrerankStage,
-    RankStage,
-    RecallStage,
-    RerankStage,
-    Users,
-)
+from executors.recommender.fusion import FusedRecall
+from executors.recommender.keep import BRANCHES, STAGES, StageName, default_keep
+from executors.recommender.stages import Users, build_stage
 from executors.recommender.users import UserTable
 
 RECALL_AT = (10, 50, 100, 200)
@@ -36,7 +31,7 @@ class Quality:
     """What one list achieves over all users."""
 
     system: str
-    """``popularity``, or the last stage that the list went through."""
+    """``popularity``, a way of recall, ``merged``, or the last stage that the list went through."""
     ndcg_10: float
     recall_at: dict[int, float]
     """k to recall@k, for each k of RECALL_AT that the list is long enough for."""
@@ -44,7 +39,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Popularity, and the list after each stage, in that order."""
+    """Popularity, each way of recall alone, all fused, and the list after each stage, in that order."""
 
     users: int
     systems: tuple[Quality, ...]
@@ -103,16 +98,23 @@ def evaluate(cascade: Cascade, table: UserTable, targets: NDArray[np.int64]) -> 
     unseen = table.unseen(cascade.sizes.items)
     with torch.inference_mode():
         users = Users(table)
-        stages = (
-            RecallStage(cascade.recall, users, default_keep("recall", unseen)),
-            PrerankStage(cascade.prerank, users, default_keep("prerank", unseen)),
-            RankStage(cascade.rank, users, default_keep("rank", unseen)),
-            RerankStage(cascade.recall, users, default_keep("rerank", unseen), cascade.trade),
-        )
-        found = run_stages(stages, table.user_count)
-    systems = [quality("popularity", popular_lists(table, cascade.sizes.items), targets)]
-    systems += [quality(name, lists, targets) for name, lists in zip(STAGES, found, strict=True)]
-    return Evaluation(users=table.user_count, systems=tuple(systems))
+        names: tuple[StageName, ...] = (*BRANCHES, *STAGES[1:])
+        stages = {
+            name: build_stage(cascade, users, name, default_keep(name, unseen)) for name in names
+        }
+        branches = [stages[name] for name in BRANCHES]
+        merged = FusedRecall(branches, default_keep("recall", unseen))
+        alone = {name: run_stages([stages[name]], table.user_count)[0] for name in BRANCHES}
+        after = run_stages([merged, *(stages[name] for name in STAGES[1:])], table.user_count)
+    lists: dict[str, NDArray[np.int64]] = {
+        "popularity": popular_lists(table, cascade.sizes.items),
+        **{str(name): found for name, found in alone.items()},
+        **dict(zip(("merged", *STAGES[1:]), after, strict=True)),
+    }
+    return Evaluation(
+        users=table.user_count,
+        systems=tuple(quality(name, found, targets) for name, found in lists.items()),
+    )
 
 
 def run_stages(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -33,11 +34,19 @@ class Examples:
         )
 
 
-def examples_of(interactions: Interactions, sizes: Sizes, limit: int | None = None) -> Examples:
-    """All interactions with something before them, or the ``limit`` nearest their sequence's end."""
+def examples_of(
+    interactions: Interactions,
+    sizes: Sizes,
+    limit: int | None = None,
+    after: Interactions | None = None,
+) -> Examples:
+    """All interactions with something before them, or the ``limit`` nearest their sequence's end; only
+    those that are not in ``after``, the beginnings of the same sequences, where that is given.
+    """
     users = interactions.users
     known = np.arange(len(interactions.items)) - interactions.offsets[users]
-    chosen = np.flatnonzero(known > 0)
+    earliest = 1 if after is None else np.maximum(np.diff(after.offsets)[users], 1)
+    chosen = np.flatnonzero(known >= earliest)
     if limit is not None and len(chosen) > limit:
         left = interactions.offsets[users + 1] - np.arange(len(interactions.items))
         chosen = np.sort(chosen[np.argsort(left[chosen], kind="stable")[:limit]])
@@ -48,6 +57,40 @@ def examples_of(interactions: Interactions, sizes: Sizes, limit: int | None = No
         profile=torch.from_numpy(before.profile),
         positives=torch.from_numpy(interactions.items[chosen]),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Pieces of sequences, a row each, oldest first, and the item after each place."""
+
+    items: Tensor
+    """(windows, places): the padding's number stands before a sequence's begin."""
+    following: Tensor
+    """(windows, places): the next item; -1 where another window has the place with more before it."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def windows_of(interactions: Interactions, sizes: Sizes) -> Windows:
+    """Windows of ``sizes.history`` places, half of them shared with the window before."""
+    places, padding = sizes.history, sizes.items
+    found, following = [], []
+    for start, end in pairwise(interactions.offsets):
+        sequence = interactions.items[start:end]
+        for last in range(len(sequence) - 1, 0, -(places // 2)):
+            first = max(0, last - places)
+            count = last - first
+            items, nexts = np.full(places, padding), np.full(places, -1)
+            items[places - count :] = sequence[first:last]
+            nexts[places - count :] = sequence[first + 1 : last + 1]
+            if first > 0:
+                nexts[: places // 2] = -1
+            found.append(items)
+            following.append(nexts)
+            if first == 0:
+                break
+    return Windows(torch.from_numpy(np.stack(found)), torch.from_numpy(np.stack(following)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +105,7 @@ class CandidateLists:
     candidates: Tensor
     """(examples, n)."""
     scores: Tensor
-    """(examples, n): what the stage before gave them."""
+    """(examples, n): what the stage before gave them; of fused lists what their places stand for."""
     places: Tensor
     """(examples,): where in the list the positive is."""
 
@@ -70,10 +113,21 @@ class CandidateLists:
         self, rows: Tensor, negatives: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Items (batch, 1 + negatives), the positive first, and their scores, of the examples ``rows``."""
-        own = self.places[rows, None]
+        steps = torch.randint(
+            1, self.candidates.shape[1], (len(rows), negatives), generator=generator
+        )
+        return self._from_positive(rows, steps)
+
+    def positive_first(self) -> tuple[Tensor, Tensor]:
+        """All lists and their scores (examples, n), turned so that the positive is in column 0."""
         count = self.candidates.shape[1]
-        steps = torch.randint(1, count, (len(rows), negatives), generator=generator)
-        places = torch.cat((own, (own + steps) % count), dim=1)
+        steps = torch.arange(1, count).expand(len(self.places), -1)
+        return self._from_positive(torch.arange(len(self.places)), steps)
+
+    def _from_positive(self, rows: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """The positive, then what lies so many places behind it, round the list's end."""
+        own = self.places[rows, None]
+        places = torch.cat((own, (own + steps) % self.candidates.shape[1]), dim=1)
         return self.candidates[rows].gather(1, places), self.scores[rows].gather(1, places)
 
 

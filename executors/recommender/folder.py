@@ -1,8 +1,8 @@
 """A weights folder: what lies in it, what its metadata says, and how it comes to be whole or not at all.
 
     recommender.json     format, sizes, fingerprint, evaluation
-    models.safetensors   the four stages' tensors
-    tables.safetensors   histories, profiles, seen items; item attributes; ids of users and items
+    models.safetensors   the tensors of what has been learned
+    tables.safetensors   histories, profiles, seen items; item attributes, what goes together; ids
 
 Reading the metadata needs no torch.
 """
@@ -19,7 +19,7 @@ from typing import Any
 from configs.atomic import folder_in_place, write_synced
 from executors.recommender.sizes import Sizes
 
-FORMAT = "delayline-recommender/1"
+FORMAT = "delayline-recommender/2"
 METADATA = "recommender.json"
 MODELS = "models.safetensors"
 TABLES = "tables.safetensors"

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-StageName = Literal["recall", "prerank", "rank", "rerank"]
-STAGES: tuple[StageName, ...] = get_args(StageName)
-"""In the order in which a request passes them."""
+Branch = Literal["recall", "sequence", "covisits"]
+StageName = Literal["recall", "sequence", "covisits", "prerank", "rank", "rerank"]
+BRANCHES: tuple[Branch, ...] = get_args(Branch)
+"""Ways of recall: two towers, self-attention over the history, items that go together."""
+STAGES: tuple[StageName, ...] = ("recall", "prerank", "rank", "rerank")
+"""In the order in which a request passes them, where recall is the two towers alone."""
 
-DEFAULT_KEEP: dict[StageName, int] = {"recall": 200, "prerank": 100, "rank": 50, "rerank": 10}
+DEFAULT_KEEP: dict[StageName, int] = {
+    "recall": 200,
+    "sequence": 200,
+    "covisits": 200,
+    "prerank": 100,
+    "rank": 50,
+    "rerank": 10,
+}
 
 
 def default_keep(stage: StageName, unseen: int) -> int:

@@ -2,38 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from executors.recommender import prerank, recall
+from executors.recommender import covisits, prerank, recall
+from executors.recommender.cascade import Cascade
 from executors.recommender.examples import CandidateLists, Examples, candidate_lists
+from executors.recommender.fusion import fuse
 from executors.recommender.ordering import excluded, top_k
-from executors.recommender.prerank import LateInteraction
-from executors.recommender.recall import TwoTowers
+from executors.recommender.prerank import LateInteraction, from_places
 from executors.recommender.stages import Users
 
 _BATCH = 64
+_Scores = Callable[[Tensor, Tensor], Tensor]
 
 
-def recalled(model: TwoTowers, examples: Examples, met: Users, keep: int) -> CandidateLists:
-    """Recall's best ``keep`` at each example, less all else that ``met`` says its user ever meets."""
+def recalled(
+    cascade: Cascade, examples: Examples, met: Users, each: int, keep: int
+) -> CandidateLists:
+    """The best ``keep`` of the fused ways of recall, ``each`` of a way, at each example; less all else that
+    ``met`` says its user ever meets.
+    """
     parts: list[tuple[Tensor, Tensor]] = []
     with torch.inference_mode():
-        vectors = model.items(torch.arange(model.embedding.count)).t()
+        ways = _ways(cascade)
+        places = from_places(keep)
         for rows in torch.split(torch.arange(len(examples)), _BATCH):
-            users = model.users(examples.history[rows], examples.profile[rows])
-            scores = torch.addmm(model.biases(), users, vectors)
             positives = examples.positives[rows, None]
-            own = scores.gather(1, positives)
-            scores[met.seen_pairs(examples.users[rows])] = excluded(recall.SCORE_BITS)
-            scores.scatter_(1, positives, own)
-            places = top_k(scores, keep, recall.SCORE_BITS)
-            parts.append((places, scores.gather(1, places)))
+            seen = met.seen_pairs(examples.users[rows])
+            lists = []
+            for score, bits in ways:
+                scores = score(examples.history[rows], examples.profile[rows])
+                own = scores.gather(1, positives)
+                scores[seen] = excluded(bits)
+                scores.scatter_(1, positives, own)
+                lists.append(top_k(scores, each, bits))
+            parts.append((fuse(lists, keep)[0], places.expand(len(rows), -1)))
     return candidate_lists(examples, parts)
 
 
+def _ways(cascade: Cascade) -> list[tuple[_Scores, int]]:
+    """Each way's scores (batch, items) of (history, profile), and the bits of their grid."""
+    ways: list[tuple[_Scores, int]] = []
+    for model in (cascade.recall, cascade.sequence):
+        vectors = model.items(torch.arange(cascade.sizes.items)).t()
+        biases = model.biases()
+
+        def score(
+            history: Tensor,
+            profile: Tensor,
+            users: Callable[[Tensor, Tensor], Tensor] = model.users,
+            vectors: Tensor = vectors,
+            biases: Tensor = biases,
+        ) -> Tensor:
+            return torch.addmm(biases, users(history, profile), vectors)
+
+        ways.append((score, recall.SCORE_BITS))
+    ways.append((lambda history, profile: cascade.covisits.scores(history), covisits.SCORE_BITS))
+    return ways
+
+
 def preranked(model: LateInteraction, lists: CandidateLists, keep: int) -> CandidateLists:
-    """Pre-rank's best ``keep`` of recall's candidates at each example."""
+    """Pre-rank's best ``keep`` of the candidates at each example."""
     parts: list[tuple[Tensor, Tensor]] = []
     examples = lists.examples
     with torch.inference_mode():

@@ -1,9 +1,11 @@
 """Pre-rank: late interaction, the token-level MaxSim of Khattab and Zaharia 2020 ("ColBERT").
 
-    score(user, item) = recall's score + bias(item)
-                        + sum over query tokens q of max over item tokens t of <q, t>
+    score(user, item) = bias(item) - slope * log2(1 + place)
+                        + gate * sum over query tokens q of max over item tokens t of <q, t>
 
-Starting from recall's score, MaxSim learns what recall gets wrong.
+Starting from the item's place (from 0) in the list that comes in, MaxSim learns what recall gets wrong. It
+is the place and not the score, because scores mean something else wherever the list comes from: one way of
+recall or several fused. The gate begins at 0, so that what has not learned leaves the order as it is.
 
 The query tokens are the user's newest items, transformed with their place, and the profile; an item's
 tokens depend on the item alone and are computed ahead.
@@ -45,6 +47,8 @@ class LateInteraction(nn.Module):
         self.embedding = ExactEmbedding(sizes.items, width)
         self.bias = nn.Parameter(torch.zeros(sizes.items))
         self.place = nn.Parameter(torch.zeros(sizes.tokens, width))
+        self.slope = nn.Parameter(torch.ones(()))
+        self.gate = nn.Parameter(torch.zeros(()))
         self.query = ExactLinear(width, width, EMBEDDING)
         self.profile_query = ExactLinear(sizes.profile, width, ACTIVATION)
         self.item = ExactLinear(width + sizes.attributes, sizes.item_tokens * width, EMBEDDING)
@@ -69,14 +73,20 @@ class LateInteraction(nn.Module):
         """(items,): what each item's score starts from."""
         return snap(self.bias, BIAS)
 
-    def score(self, queries: Tensor, tokens: Tensor, biases: Tensor, earlier: Tensor) -> Tensor:
+    def score(self, queries: Tensor, tokens: Tensor, biases: Tensor, places: Tensor) -> Tensor:
         """Scores (batch, n) of n candidates, on SCORE.
 
         Queries (batch, q, width) and tokens (batch, n, item tokens * width) from the methods above,
-        ``biases`` and recall's scores, ``earlier``, (batch, n).
+        ``biases`` (batch, n), and ``places`` (batch, n) or (n,): what :func:`from_places` makes of them.
         """
         batch, count, _ = tokens.shape
         rows = tokens.reshape(batch, count * self.sizes.item_tokens, self.sizes.width)
         likeness = torch.bmm(rows, queries.transpose(1, 2))
         best = likeness.view(batch, count, self.sizes.item_tokens, -1).amax(dim=2)
-        return snap(best.sum(dim=2) + biases + earlier, SCORE)
+        return snap(best.sum(dim=2) * self.gate + biases + places * self.slope, SCORE)
+
+
+def from_places(count: int) -> Tensor:
+    """(count,): -log2(1 + place) of the places from 0, on SCORE."""
+    places = torch.arange(count, dtype=torch.float64)
+    return snap(-torch.log2(1.0 + places).float(), SCORE)

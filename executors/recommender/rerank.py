@@ -23,15 +23,22 @@ def unit_vectors(vectors: Tensor) -> Tensor:
     return snap((vectors.double() / length).float(), UNIT)
 
 
-def diversify(scores: Tensor, vectors: Tensor, keep: int, trade: float) -> Tensor:
+def diversify(
+    scores: Tensor, vectors: Tensor, keep: int, trade: float, there: Tensor | None = None
+) -> Tensor:
     """Places (batch, keep) in order of picking, from scores (batch, n) and unit vectors (batch, n, width).
 
     Of equals the earlier candidate is picked (``argmax`` returns the first). ``trade`` of 1 keeps the
-    order of the scores, 0 looks at diversity alone. Loops over the picks, never over requests.
+    order of the scores, 0 looks at diversity alone. What is not ``there`` (batch, n) is picked last. Loops
+    over the picks, never over requests.
     """
-    lowest = scores.amin(dim=1, keepdim=True)
-    spread = (scores.amax(dim=1, keepdim=True) - lowest).clamp_min(2.0**-20)
-    relevance = (scores - lowest) / spread * trade
+    highest = scores.amax(dim=1, keepdim=True)
+    known = scores if there is None else torch.where(there, scores, highest)
+    lowest = known.amin(dim=1, keepdim=True)
+    spread = (highest - lowest).clamp_min(2.0**-20)
+    relevance = (known - lowest) / spread * trade
+    if there is not None:
+        relevance = relevance.masked_fill(~there, -2.0)
     likeness = torch.bmm(vectors, vectors.transpose(1, 2)) * (1.0 - trade)
     width = scores.shape[1]
     closest = torch.zeros_like(scores)

@@ -21,6 +21,8 @@ class Sizes:
     item_tokens: int = 4
     """Tokens that pre-rank computes ahead of each item."""
     rank_hidden: int = 64
+    neighbours: int = 64
+    """Items that co-visitation keeps for each item."""
 
     @property
     def profile(self) -> int:

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from executors.recommender.folder import METADATA, read_metadata, weights_digest
-from executors.recommender.keep import STAGES, StageName, default_keep
+from executors.recommender.keep import BRANCHES, STAGES, StageName, default_keep
 from executors.stage_model import ModelSource, StageModel
 from policies.knobs import knob
 
@@ -24,14 +24,16 @@ class RecommenderSource(ModelSource):
     kind: ClassVar[str] = "recommender"
 
     path: Path = knob("weights folder, as `delayline train` writes it")
-    stage: StageName = knob("which of its stages: recall, prerank, rank or rerank")
+    stage: StageName = knob(
+        "which of its stages: recall, sequence or covisits, prerank, rank, rerank"
+    )
     held_out: bool = knob(
         "serve users as they were before their last interaction, by which lists are then judged",
         default=False,
     )
 
     def load(self, device: str, keep: int | None) -> StageModel:
-        """Load the stage; ``keep`` of None is 200, 100, 50 and 10 for the stages in order.
+        """Load the stage; ``keep`` of None is 200 for a way of recall, 100, 50 and 10 for the stages after.
 
         Raises WeightsError for a folder that is not whole, ValueError for a ``keep`` that the data
         does not allow.
@@ -42,8 +44,7 @@ class RecommenderSource(ModelSource):
         found = load(self.path)
         users = found.users_before if self.held_out else found.users
         cascade = found.cascade
-        for model in (cascade.recall, cascade.prerank, cascade.rank):
-            model.to(device)
+        cascade = cascade.to(device)
         kept = default_keep(self.stage, users.unseen(cascade.sizes.items)) if keep is None else keep
         return build_stage(cascade, Users(users, device), self.stage, kept)
 
@@ -54,9 +55,9 @@ class RecommenderSource(ModelSource):
         """
         metadata = read_metadata(self.path)
         users = rng.integers(0, metadata.users, count, dtype=np.int64)
-        place = STAGES.index(self.stage)
-        if place == 0:
+        if self.stage in BRANCHES:
             return {"user": users}
+        place = STAGES.index(self.stage)
         items = metadata.sizes.items
         length = default_keep(STAGES[place - 1], items)
         first = rng.integers(0, items, (count, 1), dtype=np.int64)

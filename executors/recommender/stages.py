@@ -1,4 +1,4 @@
-"""The four stages as an executor calls them: a batch of requests in, ever fewer candidates out.
+"""The stages as an executor calls them: a batch of requests in, ever fewer candidates out.
 
 A request is a user's number; history and profile are looked up in a table that each worker holds, as a
 service would in its feature store, so that requests stay small. What passes between stages are
@@ -7,18 +7,20 @@ service would in its feature store, so that requests stay small. What passes bet
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from executors.recommender import prerank, rank, recall, rerank
+from executors.recommender import covisits, prerank, rank, recall, rerank
 from executors.recommender.cascade import Cascade
-from executors.recommender.keep import StageName
+from executors.recommender.covisits import Covisits
+from executors.recommender.evidence import evidence_of
+from executors.recommender.keep import BRANCHES, StageName
 from executors.recommender.ordering import excluded, top_k
-from executors.recommender.prerank import LateInteraction
-from executors.recommender.rank import DeepCross
+from executors.recommender.prerank import LateInteraction, from_places
 from executors.recommender.recall import TwoTowers
+from executors.recommender.sequence import SelfAttention
 from executors.recommender.users import UserTable
 from executors.stage_model import StageModel, TensorSpec
 
@@ -56,7 +58,7 @@ class RecallStage:
 
     inputs: Mapping[str, TensorSpec] = USER_ALONE
 
-    def __init__(self, model: TwoTowers, users: Users, keep: int) -> None:
+    def __init__(self, model: TwoTowers | SelfAttention, users: Users, keep: int) -> None:
         self.model, self.users, self.keep = model, users, keep
         self.outputs: Mapping[str, TensorSpec] = outgoing(keep)
         self.vectors = model.items(_every_item(model.embedding.count, users)).t()
@@ -72,6 +74,24 @@ class RecallStage:
         return {"candidates": places, "scores": scores.gather(1, places)}
 
 
+class CovisitStage:
+    """The best ``keep`` items that go together with the history and that the user has not seen."""
+
+    inputs: Mapping[str, TensorSpec] = USER_ALONE
+
+    def __init__(self, model: Covisits, users: Users, keep: int) -> None:
+        self.model, self.users, self.keep = model, users, keep
+        self.outputs: Mapping[str, TensorSpec] = outgoing(keep)
+
+    def __call__(self, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """``user`` (batch,) to ``candidates`` and ``scores`` (batch, keep)."""
+        users = batch["user"]
+        scores = self.model.scores(self.users.history[users])
+        scores[self.users.seen_pairs(users)] = excluded(covisits.SCORE_BITS)
+        places = top_k(scores, self.keep, covisits.SCORE_BITS)
+        return {"candidates": places, "scores": scores.gather(1, places)}
+
+
 class PrerankStage:
     """The best ``keep`` of recall's candidates by MaxSim."""
 
@@ -84,12 +104,13 @@ class PrerankStage:
         self.biases = model.biases()
 
     def __call__(self, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """``user`` (batch,), ``candidates`` and ``scores`` (batch, n) to fewer and new ones."""
+        """``user`` (batch,) and ``candidates`` (batch, n), best first, to fewer and their scores."""
         users, candidates = batch["user"], _enough(batch, self.keep, "prerank")
+        items = candidates.clamp_min(0)
         queries = self.model.queries(self.users.history[users], self.users.profile[users])
-        scores = self.model.score(
-            queries, self.tokens[candidates], self.biases[candidates], batch["scores"]
-        )
+        places = from_places(candidates.shape[1]).to(candidates.device)
+        scores = self.model.score(queries, self.tokens[items], self.biases[items], places)
+        scores = scores.masked_fill(candidates < 0, excluded(prerank.SCORE.bits))
         return _pick(candidates, scores, top_k(scores, self.keep, prerank.SCORE.bits))
 
 
@@ -98,23 +119,28 @@ class RankStage:
 
     inputs: Mapping[str, TensorSpec] = USER_AND_LIST
 
-    def __init__(self, model: DeepCross, users: Users, keep: int) -> None:
-        self.model, self.users, self.keep = model, users, keep
+    def __init__(self, cascade: Cascade, users: Users, keep: int) -> None:
+        self.model, self.users, self.keep = cascade.rank, users, keep
         self.outputs: Mapping[str, TensorSpec] = outgoing(keep)
-        self.items = model.items(_every_item(model.embedding.count, users))
-        self.biases = model.biases()
+        self.evidence = evidence_of(cascade)
+        self.items = self.model.items(_every_item(self.model.embedding.count, users))
+        self.biases = self.model.biases()
 
     def __call__(self, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """``user`` (batch,), ``candidates`` and ``scores`` (batch, n) to fewer and new ones."""
         users, candidates = batch["user"], _enough(batch, self.keep, "rank")
+        history, profile = self.users.history[users], self.users.profile[users]
+        items = candidates.clamp_min(0)
         scores = self.model.score(
-            self.users.history[users],
-            self.users.profile[users],
-            self.items[candidates],
-            self.model.attributes[candidates],
-            self.biases[candidates],
+            history,
+            profile,
+            self.items[items],
+            self.model.attributes[items],
+            self.biases[items],
             batch["scores"],
+            self.evidence(history, profile, items),
         )
+        scores = scores.masked_fill(candidates < 0, excluded(rank.SCORE.bits))
         return _pick(candidates, scores, top_k(scores, self.keep, rank.SCORE.bits))
 
 
@@ -132,7 +158,9 @@ class RerankStage:
     def __call__(self, batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """``candidates`` and ``scores`` (batch, n) to fewer; the scores stay rank's."""
         candidates, scores = _enough(batch, self.keep, "rerank"), batch["scores"]
-        picks = rerank.diversify(scores, self.vectors[candidates], self.keep, self.trade)
+        picks = rerank.diversify(
+            scores, self.vectors[candidates.clamp_min(0)], self.keep, self.trade, candidates >= 0
+        )
         return _pick(candidates, scores, picks)
 
 
@@ -145,19 +173,22 @@ def build_stage(cascade: Cascade, users: Users, stage: StageName, keep: int) -> 
         raise ValueError(
             f"{stage} must keep from 1 to {cascade.sizes.items} candidates (the items), not {keep}"
         )
-    if stage == "recall":
+    if stage in BRANCHES:
         seen = int(users.seen_offsets.diff().max())
         if keep > cascade.sizes.items - seen:
             raise ValueError(
-                f"recall cannot keep {keep} candidates: of {cascade.sizes.items} items some user has "
+                f"{stage} cannot keep {keep} candidates: of {cascade.sizes.items} items some user has "
                 f"seen {seen}, which leaves {cascade.sizes.items - seen}; keep fewer"
             )
-        return RecallStage(cascade.recall, users, keep)
-    if stage == "prerank":
-        return PrerankStage(cascade.prerank, users, keep)
-    if stage == "rank":
-        return RankStage(cascade.rank, users, keep)
-    return RerankStage(cascade.recall, users, keep, cascade.trade)
+    makers: dict[StageName, Callable[[], StageModel]] = {
+        "recall": lambda: RecallStage(cascade.recall, users, keep),
+        "sequence": lambda: RecallStage(cascade.sequence, users, keep),
+        "covisits": lambda: CovisitStage(cascade.covisits, users, keep),
+        "prerank": lambda: PrerankStage(cascade.prerank, users, keep),
+        "rank": lambda: RankStage(cascade, users, keep),
+        "rerank": lambda: RerankStage(cascade.recall, users, keep, cascade.trade),
+    }
+    return makers[stage]()
 
 
 def _every_item(count: int, users: Users) -> Tensor:

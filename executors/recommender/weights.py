@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from executors.recommender.cascade import Cascade, new_cascade, padded
+from executors.recommender.covisits import LIKENESS, SCORE_BITS, Covisits
 from executors.recommender.data import Interactions
 from executors.recommender.evaluation import Evaluation, evaluation_from_json
 from executors.recommender.folder import (
@@ -83,6 +84,9 @@ def save(folder: Path, trained: Trained, interactions: Interactions, fingerprint
         "attributes": interactions.attributes,
         "user_ids": interactions.user_ids,
         "item_ids": interactions.item_ids,
+        "neighbours": cascade.covisits.neighbours.numpy().astype(np.int32),
+        "together": cascade.covisits.weights.numpy(),
+        "start": cascade.covisits.start.numpy(),
     }
     models = {name: tensor.contiguous() for name, tensor in _models(cascade).state_dict().items()}
     arrays = {name: torch.from_numpy(array).contiguous() for name, array in tables.items()}
@@ -114,6 +118,10 @@ def load(folder: Path) -> Recommender:
     }
     models.load_state_dict(_read(folder / MODELS, expected))
     models.requires_grad_(False).eval()
+    cascade = replace(
+        cascade,
+        covisits=Covisits(tables["neighbours"].long(), tables["together"], tables["start"]),
+    )
     try:
         evaluation = evaluation_from_json(dict(metadata.evaluation))
     except (KeyError, TypeError, ValueError) as error:
@@ -136,9 +144,7 @@ _Expected = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
 
 
 def _models(cascade: Cascade) -> nn.ModuleDict:
-    return nn.ModuleDict(
-        {"recall": cascade.recall, "prerank": cascade.prerank, "rank": cascade.rank}
-    )
+    return nn.ModuleDict(cascade.modules)
 
 
 def _tables(sizes: Sizes, users: int) -> _Expected:
@@ -151,6 +157,9 @@ def _tables(sizes: Sizes, users: int) -> _Expected:
         "attributes": ((sizes.items, sizes.attributes), torch.float32),
         "user_ids": ((users,), torch.int64),
         "item_ids": ((sizes.items,), torch.int64),
+        "neighbours": ((sizes.items + 1, sizes.neighbours), torch.int32),
+        "together": ((sizes.items + 1, sizes.neighbours), torch.float32),
+        "start": ((sizes.items,), torch.float32),
     }
 
 
@@ -194,14 +203,20 @@ def _check_tables(path: Path, array: Mapping[str, NDArray[Any]], sizes: Sizes) -
         raise WeightsError(
             f"{path}: tensor 'seen_offsets' must rise from 0 to {len(array['seen'])}, the length of 'seen'"
         )
-    for name, top in (("history", sizes.items), ("seen", sizes.items - 1)):
+    tops = {"history": sizes.items, "seen": sizes.items - 1, "neighbours": sizes.items - 1}
+    for name, top in tops.items():
         values = array[name]
         if values.size and (values.min() < 0 or values.max() > top):
             raise WeightsError(
                 f"{path}: tensor {name!r} must hold item numbers from 0 to {top}, "
                 f"not {values.min()} to {values.max()}"
             )
-    for name, step, highest in (("attributes", 1.0, 1.0), ("profile", PROFILE_STEP, 4.0)):
+    for name, step, highest in (
+        ("attributes", 1.0, 1.0),
+        ("profile", PROFILE_STEP, 4.0),
+        ("together", 2.0**-LIKENESS.bits, LIKENESS.bound),
+        ("start", 2.0**-SCORE_BITS, 2.0**-LIKENESS.bits),
+    ):
         steps = array[name] / step
         if (steps != np.round(steps)).any() or steps.min() < 0 or steps.max() > highest / step:
             raise WeightsError(
