@@ -9,12 +9,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 import delayline.loading  # noqa: F401  (makes every kind known)
 from configs.errors import ConfigError
 from configs.load import parse_config
 from policies.contract import State, View
 from policies.degrade import Degrade, Level
+from policies.hedge import Hedge
 from policies.hysteresis import Hysteresis
 from policies.immediate import Immediate
 from policies.merge_side_by_side import SideBySide
@@ -33,7 +35,14 @@ from sim.service.deterministic import Deterministic
 from sim.service_times import ModelTimes
 from sim.simulate import replay_pipeline, run, simulate
 from sim.streams import stream
-from tests.pipeline_strategies import ARRIVALS, SKIP, skipping_pipelines, workload_of
+from tests.keyed_pipelines import COALESCE, LOCALITY, failing, keyed_workloads, simulated
+from tests.pipeline_strategies import (
+    ARRIVALS,
+    SKIP,
+    choosing_pipelines,
+    skipping_pipelines,
+    workload_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +168,25 @@ def test_whatever_is_skipped_is_accounted_for(
         if spec.name in pipeline.stages[-1].parents:
             branch_of = meeting.parents.index([each.name for each in log.stages].index(spec.name))
             assert (came_ns[branch_of][who] < 0).all()
+
+
+@given(skipping_pipelines() | choosing_pipelines(), keyed_workloads(), st.data())
+def test_nobody_is_lost_where_replicas_are_and_stages_look_at_keys(
+    pipeline: Pipeline, workload: Workload, data: st.DataObject
+) -> None:
+    stages = tuple(
+        replace(
+            stage,
+            coalesce=data.draw(st.none() | COALESCE),
+            locality=data.draw(st.none() | LOCALITY),
+            hedge=data.draw(st.sampled_from([None, Hedge(after_ns=15)])),
+        )
+        for stage in pipeline.stages
+    )
+    pipeline = replace(pipeline, stages=stages)
+    seed = data.draw(st.integers(0, 999))
+    beside = data.draw(st.sampled_from([None, failing(pipeline, seed)]))
+    assert check(simulated(pipeline, workload, seed, beside)) == []
 
 
 CONFIG = {
