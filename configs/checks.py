@@ -15,6 +15,7 @@ from configs.tuning import below_another, range_of
 from configs.widths import comes_in, width_problems
 from policies.contract import Policy
 from policies.pipeline import CycleError, Discipline, topological
+from policies.triton import Triton
 
 
 @runtime_checkable
@@ -156,6 +157,13 @@ def _stage(config: Config, stage: StageConfig) -> Iterator[Found]:
         yield f"{where}.discipline", "edf needs workload.deadline, which is not set"
     if stage.discipline is Discipline.PRIORITY and not workload.priorities:
         yield f"{where}.discipline", "priority needs workload.priorities, which is not set"
+    if isinstance(policy, Triton):
+        named, there = len(policy.priority_queue_policy), len(workload.priorities)
+        if named > there > 0:
+            yield (
+                f"{where}.policy.priority_queue_policy",
+                f"names queues of {named} levels, and workload.priorities has {there}",
+            )
     for key, needs in (("coalesce", stage.coalesce), ("locality", stage.locality)):
         if needs is not None and workload.keys is None:
             yield (

@@ -53,7 +53,7 @@ def _push(board: Board, here: StageState, entered_ns: int, requests: Sequence[in
     if (
         here.waiting >= here.wake_size
         or (not here.plain and here.full() and here.ready())
-        or (here.can_be_asked and here.lapses_ns() < here.wake_ns)
+        or (here.limited is not None and here.can_be_asked and here.lapses_ns() < here.wake_ns)
     ):
         board.dirty |= 1 << here.index
 

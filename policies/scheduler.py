@@ -296,7 +296,8 @@ class Scheduler(Board):
     def _hold(self, here: StageState, view: View, now_ns: int, until_ns: int, size: int) -> None:
         if until_ns <= now_ns or size <= here.waiting:
             raise PolicyError(here.spec.name, here.policy, view, now_ns, (0, until_ns, size))
-        until_ns = min(until_ns, here.lapses_ns())
+        if here.limited is not None:
+            until_ns = min(until_ns, here.lapses_ns())
         if until_ns != here.wake_ns or size != here.wake_size:
             here.wake_ns = until_ns
             here.wake_size = size

@@ -119,6 +119,16 @@ def test_what_does_not_work_in_its_place(
     assert error == f"one: stages.rank.policy: {told}"
 
 
+def test_tritons_queues_are_of_levels_that_there_are(run: Run, tmp_path: Path) -> None:
+    """``ValidateModelConfig``: a level beyond ``priority_levels`` is refused."""
+    policy = "stages.rank.policy={kind: triton, priority_queue_policy: [{}, {}, {}]}"
+    levels = ("workload.priorities=[1, 1]", "stages.rank.discipline=priority")
+    words = [word for setting in (policy, *levels) for word in ("--set", setting)]
+    error = run("simulate", written(tmp_path, ONE), *words).error
+    told = "stages.rank.policy.priority_queue_policy: names queues of 3 levels, and"
+    assert f"{told} workload.priorities has 2" in error
+
+
 def test_an_optimum_whose_states_do_not_fit_names_the_configuration(
     run: Run, tmp_path: Path
 ) -> None:

@@ -119,10 +119,9 @@ def _write_priorities(config: Config, stage: StageConfig, dynamic: Any) -> Itera
 def _write_queues(stage: StageConfig, policy: Triton, dynamic: Any) -> Iterator[Remark]:
     """Timeouts, actions and sizes of its own queues; where it has none, ``queue_bound`` is all."""
     where = f"stages.{stage.name}.policy"
-    named = policy.priority_queue_policy[: dynamic.priority_levels]
     queues = {
         f"{where}.priority_queue_policy[{level}]": (queue, dynamic.priority_queue_policy[level + 1])
-        for level, queue in enumerate(named)
+        for level, queue in enumerate(policy.priority_queue_policy)
     }
     queues[where] = (policy.rest, dynamic.default_queue_policy)
     for place, (queue, message) in queues.items():
