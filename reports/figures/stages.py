@@ -111,7 +111,7 @@ def over_time(line: Timeline) -> str:
 
 def _levels(axes: Axes, line: Timeline, degraded: Sequence[int]) -> None:
     """How far stages are degraded."""
-    axes.set_title("Degradation level of what is sent, mean; 0 is full service")
+    axes.set_title("Degradation level of what leaves the queue, mean; 0 is full service")
     shown = [(index, line.stages[index].level) for index in degraded]
     labels = []
     for index, column in shown:
