@@ -88,6 +88,25 @@ class Profiled:
     """Ctrl-C ended it early: the profile holds the runs that were whole by then."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One of the runs that a profile is made of."""
+
+    load: float
+    hold_ns: int
+    at_widths: bool = False
+    """Every other batch of a stage is shown fewer candidates."""
+
+    def __str__(self) -> str:
+        hold = "immediate" if self.hold_ns == 0 else f"fixed {self.hold_ns / _MS_NS:g} ms"
+        return f"{hold}, at two widths" if self.at_widths else hold
+
+    def pipeline(self, bare: Pipeline, probes: Mapping[str, int]) -> Pipeline:
+        """The pipeline as it is run."""
+        policy = Fixed(delay_ns=self.hold_ns) if self.hold_ns else Immediate()
+        return _with_policy(alternating(bare, probes) if self.at_widths else bare, policy)
+
+
 def profile_pipeline(
     executor: Executor,
     workload_at: WorkloadAt,
@@ -110,8 +129,9 @@ def profile_pipeline(
     say = progress or (lambda text, done: None)
     bare = _bare(executor.pipeline)
     probes = {name: each.narrow for name, each in widths.items() if each.narrow is not None}
-    probing = [(WIDTH_LOAD, hold_ns) for hold_ns in plan.holds_ns] if probes else []
-    settings = [*plan.settings(), *probing]
+    settings = [_Run(load, hold_ns) for load, hold_ns in plan.settings()]
+    if probes:
+        settings += [_Run(WIDTH_LOAD, hold_ns, at_widths=True) for hold_ns in plan.holds_ns]
     total_s = plan.saturation_s + plan.run_s * len(settings)
 
     say("capacity", 0.0)
@@ -122,27 +142,22 @@ def profile_pipeline(
     runs = [_runs(saturated.log, 1.0, "immediate, saturated")]
     done_s, interrupted = plan.saturation_s, False
     narrowed: list[RunLog] = []
-    for number, (load, hold_ns) in enumerate(settings):
-        at_widths = number >= len(settings) - len(probing)
-        text = "immediate" if hold_ns == 0 else f"fixed {hold_ns / _MS_NS:g} ms"
-        say(f"load {load:g}, {text}{', at two widths' * at_widths}", done_s / total_s)
-        requests = max(1, round(load * capacity_hz * plan.run_s))
+    for each in settings:
+        say(f"load {each.load:g}, {each}", done_s / total_s)
+        requests = max(1, round(each.load * capacity_hz * plan.run_s))
         result = executor.run(
-            workload_at(load * capacity_hz, requests),
+            workload_at(each.load * capacity_hz, requests),
             inputs,
-            pipeline=_with_policy(
-                alternating(bare, probes) if at_widths else bare,
-                Fixed(delay_ns=hold_ns) if hold_ns else Immediate(),
-            ),
+            pipeline=each.pipeline(bare, probes),
             keep_answers=False,
         )
         if result.interrupted:
             interrupted = True
             break
-        if at_widths:
+        if each.at_widths:
             narrowed.append(result.log)
         else:
-            runs.append(_runs(result.log, load, text))
+            runs.append(_runs(result.log, each.load, str(each)))
         done_s += plan.run_s
     say("done", done_s / total_s)
     profile = ServiceProfile(
