@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import sim.kinds  # noqa: F401
+from configs.dump import plain_config
+from configs.json_schema import json_schema
+from configs.load import parse_config
+from configs.yaml_text import dump_yaml, parse_yaml
 from policies.merge import Branches, Merge, MergeError, Present
 from policies.merge_concat import Concat
 from policies.merge_function import FunctionMerge
@@ -27,6 +34,7 @@ from policies.merge_zip import Zip
 from policies.ranked_lists import NO_ITEM, NO_SCORE
 from policies.tensors import TensorSpec
 
+SCHEMA = json_schema()
 Arrays = Mapping[str, NDArray[Any]]
 
 LISTS: list[Merge] = [
@@ -332,3 +340,34 @@ def test_a_function_that_was_not_imported_says_so() -> None:
         merge.merged({}, {})
     with pytest.raises(MergeError, match="'pack:age' has not been imported"):
         merge.fit({}, [])
+
+
+@pytest.mark.parametrize(
+    "merge",
+    [
+        *LISTS,
+        *VALUES[:3],
+        Mean(quorum=1, default={"a": -1.5}),
+        Rrf(deadline_ns=20_000_000, stand_in={"b": (7, 3)}),
+        Mmr(trade=0.25, vectors="embeddings", scores="logits"),
+        FunctionMerge(function="pack:age", arguments={"share": 0.5}),
+    ],
+    ids=named,
+)
+def test_a_merge_is_written_as_it_is_read(merge: Merge) -> None:
+    joined = parse_config(
+        {
+            "name": "joined",
+            "workload": {"arrivals": "1/s", "requests": 1},
+            "stages": [
+                {"name": "a", "after": []},
+                {"name": "b", "after": []},
+                {"name": "rank", "after": ["a", "b"]},
+            ],
+        }
+    )
+    stages = (*joined.stages[:2], replace(joined.stages[2], merge=merge))
+    written = plain_config(replace(joined, stages=stages))
+    jsonschema.validate(written, SCHEMA)
+    again = parse_config(parse_yaml(dump_yaml(written), "again"))
+    assert again.stage("rank").merge == merge
