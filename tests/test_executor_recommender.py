@@ -1,16 +1,19 @@
-"""The recommender on real workers: batched and concurrent, each list is the sequential reference's."""
+"""The recommender on real workers: batched and concurrent, each list is that of one request alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from configs.pipeline import pipeline_of
 from delayline.loading import load_config
 from executors.deploy import executor_of
-from executors.recommender.keep import STAGES
+from executors.recommender.fusion import FusedRecall
+from executors.recommender.keep import BRANCHES, STAGES, StageName
 from executors.recommender.reference import recommend_one, reference_stages
+from executors.recommender.source import RecommenderSource
 from policies.workload import Workload
 from reports.invariants import check
 from tests.command_line import written
@@ -74,3 +77,36 @@ def test_at_a_level_the_ranker_looks_at_the_first_candidates_alone(tmp_path: Pat
         stages = reference_stages(tmp_path / "weights", keep)
         for row in np.flatnonzero(level == at)[:40].tolist():
             assert found[row] == recommend_one(stages, int(users[row]))
+
+
+def test_three_ways_of_recall_are_merged_as_they_are_offline(tmp_path: Path) -> None:
+    saved_recommender(tmp_path / "weights")
+    merge = "{kind: rrf, constant: 60, weights: {sequence: 0.5}, keep: 60}"
+    after: dict[StageName, str] = {
+        **dict.fromkeys(BRANCHES, "[]"),
+        "prerank": f"[recall, sequence, covisits]\n    merge: {merge}",
+        "rank": "prerank",
+        "rerank": "rank",
+    }
+    text = "devices: {cpu: {slots: 2}}\nstages:" + "".join(
+        STAGE.format(name=name, replicas=1, keep=KEEP[name], delay="1ms")
+        + f"    after: {parents}\n"
+        for name, parents in after.items()
+    )
+    config = load_config(written(tmp_path, text))
+    users = np.random.default_rng(6).integers(0, interactions().user_count, 200)
+    workload = Workload.of(np.zeros(len(users), np.int64))
+    with executor_of(config, pipeline_of(config, lambda _: lambda _: 0)) as executor:
+        result = executor.run(workload, {"user": users})
+    assert check(result.log) == []
+    source = {
+        name: RecommenderSource(tmp_path / "weights", name).load("cpu", keep)
+        for name, keep in KEEP.items()
+    }
+    merged = FusedRecall([source[name] for name in BRANCHES], 60)
+    with torch.inference_mode():
+        expected = {"user": torch.from_numpy(users)}
+        expected |= merged(expected)
+        for name in STAGES[1:]:
+            expected |= source[name](expected)
+    assert np.array_equal(result.answers["candidates"], expected["candidates"].numpy())
