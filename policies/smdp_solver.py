@@ -243,7 +243,9 @@ class Chain:
 
 
 def _solve(process: Process) -> Optimum:
-    b = process.queue.max_batch
+    # Larger batches than serve most may not keep up with the rate at all.
+    mean_s = process.queue.mean_s
+    b = 1 + int((mean_s[1:] / np.arange(1, len(mean_s))).argmin())
     actions = np.minimum(np.arange(process.states + 1), b)
     for step in range(1, MOST_STEPS + 1):
         chain = Chain(process, actions)

@@ -252,6 +252,13 @@ def test_states_are_added_near_full_load() -> None:
     )
 
 
+def test_larger_batches_than_serve_most_are_not_where_the_search_begins() -> None:
+    """Batches of 4 serve 0.8 a second, of 2 as many as 1.67."""
+    found = solve(gamma_queue(1.5, np.array([0, 1.0, 1.2, 3.0, 5.0]), 0.0), Weights())
+    assert found.overflow <= OVERFLOW
+    assert max(found.table) == 2
+
+
 def test_what_has_no_optimum_is_told() -> None:
     with pytest.raises(UnstableError, match=r"2\.0 requests/s come and at most 1\.6/s"):
         affine(2, 0.5, 0.5, 4)

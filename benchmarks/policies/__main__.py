@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.policies.regimes import Regime, regimes
-from benchmarks.policies.report import row_of, show
-from benchmarks.policies.study import study
+from benchmarks.policies.report import renewed, row_of, show
+from benchmarks.policies.study import own_part, study
 from sim.backends.choose import backend
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,10 +30,13 @@ def main() -> None:
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="in the name")
     parser.add_argument("--quick", action="store_true", help="shorter runs, fewer trials; not kept")
     parser.add_argument("--missing", action="store_true", help="only what is not kept yet")
+    parser.add_argument("--own", action="store_true", help="cadence alone, beside what is kept")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of real records")
     parser.add_argument("--jobs", type=int, default=-1, help="threads; -1 for all cores")
     parser.add_argument("--show", action="store_true", help="print what is kept, measure nothing")
     asked = parser.parse_args()
+    if asked.own and asked.quick:
+        parser.error("--own is laid beside full runs, so that it cannot be --quick")
     kept = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     every = list(regimes(asked.data, QUICK_SCALE if asked.quick else 1.0))
     if asked.show:
@@ -42,17 +45,21 @@ def main() -> None:
     wanted = [r for r in every if not asked.only or any(text in r.name for text in asked.only)]
     if asked.missing:
         wanted = [regime for regime in wanted if regime.name not in kept]
+    if asked.own:
+        wanted = [regime for regime in wanted if regime.name in kept]
     if not wanted:
         sys.exit(f"error: no regime has {' or '.join(asked.only)} in its name")
     trials = QUICK_TRIALS if asked.quick else TRIALS
 
     def measured(regime: Regime) -> dict[str, Any]:
+        if asked.own:
+            return renewed(kept[regime.name], own_part(regime))
         return row_of(study(regime, trials))
 
     rows = []
     with backend("threads", asked.jobs) as workers:
         for row in workers.map(measured, wanted):
-            print(f"{row['regime']}: {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+            print(row["regime"], file=sys.stderr, flush=True)
             rows.append(row)
             if not asked.quick:
                 kept[row["regime"]] = row

@@ -28,7 +28,7 @@ DLRM = {
     "points": {4: "1.315ms", 8: "1.612ms", 16: "2.049ms", 32: "3.469ms", 64: "7.547ms"},
 }
 """A DLRM that scores 64 candidates a request, by requests: see configs/ads_dlrm_a30.yaml."""
-RANDOM_FROM, RANDOM_COUNT = 100, 8
+RANDOM_FROM, RANDOM_COUNT = 100, 16
 """Seeds of pipelines that no choice was made on."""
 PARTS = 5
 """A record is cut into so many: one to choose knobs on, the others to score on."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.policies.study import Outcome
+from benchmarks.policies.study import Outcome, ratio
 
 COLUMNS = ("greedy", "delay", "cap", "pair", "pair, one rate", "caps", "tuned", "cadence")
 WIDTH = 170
@@ -22,25 +23,45 @@ untuned; "unsafe at": lighter loads at which more than 1% were late on a fresh s
 
 def row_of(outcome: Outcome) -> dict[str, Any]:
     """What is kept of a regime."""
-    ratios = {name: outcome.ratio("cadence", name) for name in COLUMNS[:-1]}
     return {
         "regime": outcome.regime.name,
         "group": outcome.regime.group,
-        "goodput": {name: round(outcome.score(name), 4) for name in COLUMNS},
-        "by_seed": {name: [round(value, 4) for value in outcome.scores[name]] for name in COLUMNS},
-        "cadence_over": {
-            name: [round(value, 4) for value in (each.estimate, each.low, each.high)]
-            for name, each in ratios.items()
-        },
+        **_compared(outcome.scores),
         "chosen": {name: each.text for name, each in outcome.chosen.items() if each.text},
         "unsafe_loads": outcome.unsafe,
-        "cost_at_15_percent": {
-            name: {"device_us": round(each.device_us, 1), "p99_over_objective": round(each.tail, 3)}
-            for name, each in outcome.costs.items()
-            if each.tail < float("inf")
-        },
+        "cost_at_15_percent": _costs(outcome),
         "bound": round(outcome.bound, 4) or None,
-        "seconds": round(outcome.seconds, 1),
+    }
+
+
+def renewed(row: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """A kept row with the outcome of cadence alone in place of what it had of that."""
+    costs = _costs(outcome)
+    return {
+        **row,
+        **_compared({**row["by_seed"], **outcome.scores}),
+        "unsafe_loads": outcome.unsafe,
+        "cost_at_15_percent": {**row["cost_at_15_percent"], **costs},
+    }
+
+
+def _compared(scores: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    found = {name: ratio(scores["cadence"], scores[name]) for name in COLUMNS[:-1]}
+    return {
+        "goodput": {name: round(fmean(scores[name]), 4) for name in COLUMNS},
+        "by_seed": {name: [round(value, 4) for value in scores[name]] for name in COLUMNS},
+        "cadence_over": {
+            name: [round(value, 4) for value in (each.estimate, each.low, each.high)]
+            for name, each in found.items()
+        },
+    }
+
+
+def _costs(outcome: Outcome) -> dict[str, Any]:
+    return {
+        name: {"device_us": round(each.device_us, 1), "p99_over_objective": round(each.tail, 3)}
+        for name, each in outcome.costs.items()
+        if each.tail < float("inf")
     }
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -52,22 +51,24 @@ class Outcome:
     """Loads below cadence's goodput at which more than 1% were late on a fresh seed."""
     costs: dict[str, Cost]
     bound: float
-    seconds: float
 
-    def score(self, contender: str) -> float:
-        """Mean goodput on fresh seeds."""
-        return fmean(self.scores[contender])
 
-    def ratio(self, contender: str, other: str) -> Interval:
-        """Paired, seed by seed."""
-        pairs = zip(self.scores[contender], self.scores[other], strict=True)
-        return mean_interval([a / b if b else 1.0 for a, b in pairs])
+def ratio(scores: Sequence[float], others: Sequence[float]) -> Interval:
+    """Of goodputs paired by seed; 1 where neither serves anything."""
+    return mean_interval([a / b if b else 1.0 for a, b in zip(scores, others, strict=True)])
 
 
 def study(regime: Regime, trials: int) -> Outcome:
     """Choose, then score; ``trials`` for caps alone, twice as many with delays."""
-    began = time.perf_counter()
-    chosen = dict(_chosen(regime, trials))
+    return _outcome(regime, dict(_chosen(regime, trials)))
+
+
+def own_part(regime: Regime) -> Outcome:
+    """Of cadence alone, which is untuned: to be laid beside what is kept of the others."""
+    return _outcome(regime, {"cadence": untuned(regime, Cadence())})
+
+
+def _outcome(regime: Regime, chosen: dict[str, Chosen]) -> Outcome:
     scores = {name: list(_scores(regime, each)) for name, each in chosen.items()}
     safest = min(scores["cadence"])
     return Outcome(
@@ -77,7 +78,6 @@ def study(regime: Regime, trials: int) -> Outcome:
         [load for load in GRID if load < safest and _late(regime, chosen["cadence"], load)],
         {name: _cost(regime, each) for name, each in _costly(chosen)},
         fluid_bound(regime),
-        time.perf_counter() - began,
     )
 
 
@@ -114,7 +114,8 @@ def _late(regime: Regime, chosen: Chosen, load: float) -> bool:
 
 def _costly(chosen: dict[str, Chosen]) -> Iterator[tuple[str, Chosen]]:
     for name in ("greedy", "pair", "cadence"):
-        yield name, chosen[name]
+        if name in chosen:
+            yield name, chosen[name]
     setting = [replace(each, policy=COST) for each in chosen["cadence"].setting]
     yield "cadence, for cost", Chosen(setting, 0.0)
 
