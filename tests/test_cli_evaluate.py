@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from configs.load import parse_config
+from configs.yaml_text import read_yaml
 from delayline.evaluating import evaluate
 from delayline.loading import load_config
 from executors.recommender.weights import load
@@ -15,6 +17,8 @@ from reports.list_scores import SCORES
 from reports.quality_table import read_table, way
 from tests.command_line import Run, agrees, runner
 from tests.quality_cases import LEVELS, pipeline_file
+
+SHIPPED = Path(__file__).parents[1] / "configs" / "recommender3.yaml"
 
 
 @pytest.fixture
@@ -39,10 +43,15 @@ def test_it_prints_a_row_for_each_way_and_keeps_the_table(run: Run, tmp_path: Pa
 
 
 def test_full_service_is_what_training_measured(tmp_path: Path) -> None:
-    """One by one through the stages, on the same held-out interactions."""
-    widths = {"recall": 131, "prerank": 100, "rank": 50}
-    sets = [f"stages.{name}.keep={width}" for name, width in widths.items()]
-    config = load_config(pipeline_file(tmp_path), sets)
+    """Three ways of recall, fused and narrowed down, on the same held-out interactions."""
+    folder = pipeline_file(tmp_path).parent
+    text = read_yaml(SHIPPED)
+    for stage in text["stages"]:
+        stage["model"]["path"] = "weights"
+        stage["keep"] = min(stage["keep"], 131)
+        if "merge" in stage:
+            stage["merge"]["keep"] = 131
+    config = parse_config(text, file=folder / "three.yaml")
     found = evaluate(config, keeps={"rank": (50,)})
     trained = load(tmp_path / "weights").evaluation
     assert found.table.rows[0].scores["ndcg"].value == pytest.approx(trained.of("rerank").ndcg_10)
@@ -50,6 +59,9 @@ def test_full_service_is_what_training_measured(tmp_path: Path) -> None:
         trained.of("rerank").recall_at[10]
     )
     assert found.table.full["agreement"].value == 1
+    gone = {row.way.missing for row in found.table.rows}
+    assert len(gone) == 7  # every set of the three branches that leaves one
+    assert {row.scores["agreement"].value for row in found.table.rows if row.way.missing} != {1}
 
 
 def test_nothing_of_what_is_held_out_is_known(tmp_path: Path) -> None:

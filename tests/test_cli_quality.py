@@ -139,7 +139,8 @@ def test_plans_are_compared_by_quality_too(run: Run, judged: Path) -> None:
     best = {name: table.full[name].value for name in SCORES}
     assert quality["cascade"] == full
     assert quality["monolith"] == best
-    assert min(full["ndcg"], cheaper["ndcg"]) <= quality["degraded"]["ndcg"]
+    ends = sorted((full["ndcg"], cheaper["ndcg"]))
+    assert ends[0] <= quality["degraded"]["ndcg"] <= ends[1]
     shown = run("compare", judged, "--plans", *words, "--plan", "monolith").out
     assert f"{best['ndcg']:.4g}" in shown
     assert "NDCG" in shown
@@ -177,11 +178,13 @@ def test_quality_is_a_goal_beside_latency_and_cost(run: Run, judged: Path) -> No
             all(a <= b for a, b in zip(other, one, strict=True)) for other in values if other != one
         )
     rows = read_table(judged.parent / "quality.json").rows
-    own, narrow = rows[0].scores["ndcg"].value, rows[2].scores["ndcg"].value
-    assert own > narrow
-    by_width = {each["setting"]["stages.rank.keep"]: each["lost"] for each in front}
-    for width, lost in by_width.items():
-        assert lost == pytest.approx(0 if width == 25 else 1 - narrow / own)
+    own = rows[0].scores["ndcg"].value
+    for each in front:  # a mixture of full service and of the level, at the width
+        width = each["setting"]["stages.rank.keep"]
+        found = [
+            1 - row.scores["ndcg"].value / own for row in rows if ("rank", width) in row.way.keep
+        ]
+        assert min(found) - 1e-9 <= each["lost"] <= max(found) + 1e-9
     assert said.object["best"]["lost"] <= 0.02
     shown = run("tune", judged, *words, *goals, "--out", out, "--quiet").out
     assert "(latency, cost and quality by themselves)" in shown
