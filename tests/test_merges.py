@@ -19,6 +19,7 @@ from configs.dump import plain_config
 from configs.json_schema import json_schema
 from configs.load import parse_config
 from configs.yaml_text import dump_yaml, parse_yaml
+from policies.joining import Joining
 from policies.merge import Branches, Merge, MergeError, Present
 from policies.merge_concat import Concat
 from policies.merge_function import FunctionMerge
@@ -371,3 +372,13 @@ def test_a_merge_is_written_as_it_is_read(merge: Merge) -> None:
     jsonschema.validate(written, SCHEMA)
     again = parse_config(parse_yaml(dump_yaml(written), "again"))
     assert again.stage("rank").merge == merge
+
+
+def test_a_branch_that_is_done_at_the_instant_at_which_the_join_goes_on_is_in_time() -> None:
+    joining = Joining(3, SideBySide(quorum=1), [0, 0])
+    assert joining.came(5, 0, [0]) == [0]
+    assert joining.came(5, 2, [0]) == []
+    assert joining.gone == {0: 0b101}
+    assert joining.came(6, 1, [0, 1]) == [1]
+    assert joining.came(7, 0, [1]) == []
+    assert joining.gone == {0: 0b101, 1: 0b010}
