@@ -37,6 +37,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.oracles
 	$(BIN)/python -m benchmarks.partition
+	$(BIN)/python -m benchmarks.quality
 
 bench-servers: setup
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -38,15 +38,16 @@ def evaluate(
     config: Config,
     *,
     keeps: Mapping[str, Sequence[int]] | None = None,
+    ways: Sequence[Way] | None = None,
     users: int | None = None,
     ranker: str | None = None,
     seed: int | None = None,
     quiet: bool = True,
 ) -> Evaluated:
-    """Measure the quality of a configuration's lists in the ways of ``delayline.quality_grid``, over all
-    users or so many of them, drawn by ``seed`` (default: the configuration's), which intervals are drawn by
-    too. ``ranker`` is the stage whose ranking of all candidates is the full model's; by default the one that
-    computes most.
+    """Measure the quality of a configuration's lists in ``ways``, full service first (default: those of
+    ``delayline.quality_grid``), over all users or so many of them, drawn by ``seed`` (default: the
+    configuration's), which intervals are drawn by too. ``ranker`` is the stage whose ranking of all
+    candidates is the full model's; by default the one that computes most.
 
     Raises CommandError, and HeldOutError where a stage has no model that can be judged.
     """
@@ -58,7 +59,7 @@ def evaluate(
     held_out = source.held_out_items()
     asked = _users(len(held_out), users, seed)
     targets = held_out[asked]
-    ways = ways_of(config, keeps or {})
+    ways = ways_of(config, keeps or {}) if ways is None else ways
     models = Offline(config, asked)
     with progress("evaluating", len(ways) + 1, quiet=quiet) as advance:
         chosen = ranker or _costliest(models.flops(served(ways[0])))

@@ -13,7 +13,7 @@ from policies.degrade import FULL
 from policies.runlog import Int64, Outcome, RunLog, StageLog
 from reports.confidence import Estimate
 from reports.list_scores import SCORES, means, scores
-from reports.paths import joins, paths
+from reports.paths import missing
 from reports.quality_table import (
     QualityError,
     QualityTable,
@@ -126,8 +126,8 @@ def predicted(
     if not total:
         return None
     counts: dict[Way, int] = {}
-    for levels, missing, count in _ways(log, judged):
-        key = way(keep, levels, missing)
+    for levels, without, count in _ways(log, judged):
+        key = way(keep, levels, without)
         counts[key] = counts.get(key, 0) + count
     parts = [
         Part(row_of(table, each), count / total)
@@ -211,16 +211,13 @@ def _ways(
 ) -> Iterator[tuple[dict[str, int], list[str], int]]:
     """Levels by stage, missing stages, and of how many of the judged requests."""
     degrading = [stage for stage in log.stages if stage.batches.level is not None]
-    partial = [join for join in joins(log) if join.name and log.stages[join.index].partial]
+    gone = {
+        (branch, join): mask
+        for join, branches in missing(log).items()
+        for branch, mask in branches.items()
+    }
     columns = [_levels(log, stage)[judged] for stage in degrading]
-    edges: list[tuple[str, str]] = []
-    found = paths(log) if partial else None
-    for join in partial:
-        if found is None:
-            continue
-        gone = found.in_time(join)[:, judged] < 0
-        columns += [column.astype(np.int8) for column in gone]
-        edges += [(log.stages[parent].name, join.name) for parent in join.parents]
+    columns += [mask[judged].astype(np.int8) for mask in gone.values()]
     if not columns:
         yield {}, [], int(np.count_nonzero(judged))
         return
@@ -228,11 +225,11 @@ def _ways(
     rows, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
     for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
         levels = dict(zip((stage.name for stage in degrading), row, strict=False))
-        missing = [edge for edge, gone in zip(edges, row[len(degrading) :], strict=True) if gone]
-        came = needed(parents, missing)
+        without = [edge for edge, at in zip(gone, row[len(degrading) :], strict=True) if at]
+        came = needed(parents, without)
         yield (
             {name: level for name, level in levels.items() if name in came},
-            [stage for stage, join in missing if join in came],
+            [stage for stage, join in without if join in came],
             count,
         )
 
