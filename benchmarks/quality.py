@@ -8,16 +8,17 @@ Then every way of serving is run for real, one after the other: widths, levels, 
 branches, each set that may be missing. What the quality table predicts of the requests as they were recorded
 is held against what the lists that came back are worth, and is to lie in the latter's bootstrap interval.
 
-Run: ``python -m benchmarks.quality`` (some minutes; trains the recommender where there is none), or one part
-of it, ``curve`` or ``runs``. Figures go to ``benchmarks/results/quality.json``.
+Run: ``python -m benchmarks.quality`` (some minutes; trains the recommender where there is none), or a part
+of it: ``chain``, ``fused``, ``runs``. Figures go to ``benchmarks/results/quality.json``.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
@@ -46,7 +47,9 @@ from reports.quality import Quality, measured, predicted
 from reports.quality_table import QualityTable, Way, way
 
 HERE = Path(__file__).parent
-CONFIG = HERE.parent / "configs" / "recommender3.yaml"
+CONFIGS = HERE.parent / "configs"
+CHAIN, FUSED = "recommender.yaml", "recommender3.yaml"
+"""One way of recall, and three of them fused; of the same weights."""
 RESULTS = HERE / "results" / "quality.json"
 WIDTHS = {"prerank": (200, 150, 100, 50, 25, 10), "rank": (50, 25, 10)}
 """Widths of the curve, in all combinations that go together."""
@@ -102,12 +105,12 @@ class Held:
         return there.low - 1e-12 <= here <= there.high + 1e-12
 
 
-def pipeline() -> Config:
+def pipeline(file: str) -> Config:
     """The shipped one, with two cheaper levels of its ranker; trained where it is not yet."""
-    config = load_config(CONFIG)
+    config = load_config(CONFIGS / file)
     model = config.stages[0].model
     if not isinstance(model, RecommenderSource):
-        raise TypeError(f"{CONFIG} runs no recommender")
+        raise TypeError(f"{file} runs no recommender")
     train_or_reuse(None, model.path, 1)
     lighter = replace(model, stage="prerank")
     levels = (LevelConfig(cost=0.6, take=50), LevelConfig(cost=0.3, take=50, model=lighter))
@@ -276,8 +279,10 @@ def print_held(console: Console, runs: Sequence[Held]) -> None:
     )
 
 
-def measure_curve(console: Console, config: Config) -> dict[str, Any]:
-    """The cascade against the full model: printed, and as plain values."""
+def measure_curve(console: Console, file: str) -> dict[str, Any]:
+    """A cascade against the full model: printed, and as plain values."""
+    config = pipeline(file)
+    console.print(file)
     found = evaluate(config, ways=_curve_ways(config), quiet=False)
     points = list(curve(found))
     print_curve(console, found, points)
@@ -302,35 +307,37 @@ def measure_curve(console: Console, config: Config) -> dict[str, Any]:
     }
 
 
-def measure_runs(console: Console, config: Config) -> dict[str, Any]:
+def measure_runs(console: Console) -> list[dict[str, Any]]:
     """Real runs against their predictions: printed, and as plain values."""
+    config = pipeline(FUSED)
     table = evaluate(config, ways=_run_ways(config), quiet=False).table
     # The path only says that lists are to be judged; the table is at hand.
     runs = list(held(replace(config, quality=QualityConfig(path=RESULTS)), table))
     print_held(console, runs)
-    return {
-        "held": [
-            {
-                "served": run.served,
-                "predicted": run.predicted.to_json(),
-                "measured": run.measured.to_json(),
-                "inside": {name: run.inside(name) for name in SCORES},
-            }
-            for run in runs
-        ],
-    }
+    return [
+        {
+            "served": run.served,
+            "predicted": run.predicted.to_json(),
+            "measured": run.measured.to_json(),
+            "inside": {name: run.inside(name) for name in SCORES},
+        }
+        for run in runs
+    ]
 
 
-PARTS = {"curve": measure_curve, "runs": measure_runs}
+PARTS: dict[str, Callable[[Console], object]] = {
+    "chain": partial(measure_curve, file=CHAIN),
+    "fused": partial(measure_curve, file=FUSED),
+    "runs": measure_runs,
+}
 
 
 def main(asked: Sequence[str]) -> None:
     """Measure the parts that are asked for, or all; what is kept of the others stays."""
-    console = Console(width=140)
-    config = pipeline()
+    console = Console(width=170)
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     for part in asked or PARTS:
-        kept |= {"config": CONFIG.name, **PARTS[part](console, config)}
+        kept[part] = PARTS[part](console)
         console.print()
     write_text(RESULTS, json.dumps(kept, indent=1) + "\n")
 
