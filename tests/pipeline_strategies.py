@@ -272,6 +272,16 @@ def may_be_skipped(pipeline: Pipeline, stage: int) -> bool:
     return True
 
 
+def served_where_needed(pipeline: Pipeline) -> Pipeline:
+    """The pipeline without levels at which stages are skipped that no join can do without."""
+
+    def of(k: int, stage: Stage) -> Stage:
+        levels = tuple(level for level in stage.levels if not level.skip)
+        return stage if may_be_skipped(pipeline, k) else replace(stage, levels=levels)
+
+    return replace(pipeline, stages=tuple(of(k, each) for k, each in enumerate(pipeline.stages)))
+
+
 @st.composite
 def skipping_pipelines(draw: st.DrawFn) -> Pipeline:
     """A fork whose branches, some of two stages, are often skipped, or branches from the start."""

@@ -36,6 +36,7 @@ from tests.pipeline_strategies import (
     OnlyFull,
     choosing_pipelines,
     pipelines,
+    served_where_needed,
     skipping_pipelines,
 )
 
@@ -282,7 +283,7 @@ def test_a_replay_decides_as_the_run_did(
         )
         for stage in pipeline.stages
     )
-    pipeline = replace(pipeline, stages=free, expire=False)
+    pipeline = served_where_needed(replace(pipeline, stages=free, expire=False))
     log = play(pipeline, arrivals, seed, 0.0).log
     assume(all(len(stage.batches.batch) for stage in log.stages))
     replayed = replay_pipeline(pipeline, log)
