@@ -250,7 +250,7 @@ def _mended(config: Config) -> Config:
     default = kinds("policy")["immediate"]()
     stages = []
     for stage in config.stages:
-        if f"stages.{stage.name}.policy" in broken:
+        if any(f"{where}.".startswith(f"stages.{stage.name}.policy.") for where in broken):
             stage = dataclasses.replace(stage, policy=default)
         if f"stages.{stage.name}.max_items" in broken:
             stage = dataclasses.replace(stage, max_items=None)
