@@ -135,10 +135,10 @@ def _clear(folder: Path) -> None:
 def _train(plan: DemoPlan, say: Say) -> tuple[Path, Evaluation]:
     from executors.recommender.train import train_or_reuse
 
-    say(f"train: a four-stage recommender on {plan.source} interactions")
+    say(f"train: a recommender on {plan.source} interactions")
     with progress("training", 100, quiet=plan.quiet) as advance:
         result = train_or_reuse(plan.interactions, plan.weights, plan.seed, steps(advance))
-    popular, full = (result.evaluation.of(name) for name in ("popularity", "rerank"))
+    popular, full = (result.evaluation.of(name) for name in ("popularity", "chain"))
     done = "weights were there already" if result.reused else f"took {result.elapsed_s:.0f} s"
     say(
         f"train: {done}; NDCG@10 {full.ndcg_10:.3f}, of popularity {popular.ndcg_10:.3f},"

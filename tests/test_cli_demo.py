@@ -20,7 +20,17 @@ from reports.totals import latencies_ns
 from tests.command_line import Run, runner
 
 USERS, FILMS, RATINGS = 50, 400, 30
-SYSTEMS = ["popularity", "recall", "prerank", "rank", "rerank"]
+SYSTEMS = [
+    "popularity",
+    "recall",
+    "sequence",
+    "covisits",
+    "chain",
+    "merged",
+    "prerank",
+    "rank",
+    "rerank",
+]
 SMALL = ("--seconds", 1, "--trials", 2)
 
 
@@ -72,7 +82,7 @@ def test_training_tells_quality_beside_popularity_and_keeps_what_is_there(
         assert 0 <= each["ndcg_10"] <= 1
         assert "10" in each["recall_at"]
     table = run(*words).out
-    assert [line.split()[0] for line in table.splitlines()[2:7]] == SYSTEMS
+    assert [line.split()[0] for line in table.splitlines()[2:11]] == SYSTEMS
     assert "kept the weights of an earlier training" in table
 
 

@@ -33,7 +33,7 @@ def train(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train the four-stage recommender and tell its quality beside popularity's.
+    """Train the recommender and tell its quality beside popularity's.
 
     The last interaction of each user in time is held out for the figures, the one before for early
     stops. Weights that are there already from the same data and seed are kept.

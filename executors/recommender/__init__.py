@@ -1,1 +1,1 @@
-"""A real four-stage recommender: recall, pre-rank, rank, re-rank; its data, training and weights."""
+"""A real recommender: three ways of recall, pre-rank, rank, re-rank; its data, training and weights."""

@@ -4,8 +4,8 @@
     s(i, j) = w(i, j) / sqrt(n(i) * n(j)^POPULAR)
 
 n counts the interactions of an item. Of each item the ``neighbours`` of highest s are kept. An item's score
-is the sum over the history of s, less the longer ago; the share of all interactions that it has decides
-between items that go with nothing.
+is the sum over the history of s, less the longer ago, and a trace of its popularity, which decides between
+items that go with nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Covisits:
     weights: Tensor
     """(items + 1, neighbours), on LIKENESS."""
     start: Tensor
-    """(items,): below the least weight that counts, on the grid of the scores."""
+    """(items,): its share of interactions, as little as one step of a weight; on the grid of the scores."""
 
     def scores(self, history: Tensor) -> Tensor:
         """(batch, items) from ``history`` (batch, history), newest first. Sums are exact."""

@@ -31,7 +31,10 @@ class Quality:
     """What one list achieves over all users."""
 
     system: str
-    """``popularity``, a way of recall, ``merged``, or the last stage that the list went through."""
+    """``popularity``, a way of recall, ``chain``, ``merged``, or the last stage that that went through.
+
+    The chain is the final list where the towers' candidates go through the stages alone.
+    """
     ndcg_10: float
     recall_at: dict[int, float]
     """k to recall@k, for each k of RECALL_AT that the list is long enough for."""
@@ -105,10 +108,12 @@ def evaluate(cascade: Cascade, table: UserTable, targets: NDArray[np.int64]) -> 
         branches = [stages[name] for name in BRANCHES]
         merged = FusedRecall(branches, default_keep("recall", unseen))
         alone = {name: run_stages([stages[name]], table.user_count)[0] for name in BRANCHES}
+        chain = run_stages([stages[name] for name in STAGES], table.user_count)
         after = run_stages([merged, *(stages[name] for name in STAGES[1:])], table.user_count)
     lists: dict[str, NDArray[np.int64]] = {
         "popularity": popular_lists(table, cascade.sizes.items),
         **{str(name): found for name, found in alone.items()},
+        "chain": chain[-1],
         **dict(zip(("merged", *STAGES[1:]), after, strict=True)),
     }
     return Evaluation(

@@ -28,7 +28,7 @@ from executors.exact import (
 from executors.recommender.recall import BIAS, ITEM, USER
 from executors.recommender.sizes import Sizes
 
-ATTENTION = Grid(bits=5, bound=4.0)
+ATTENTION = Grid(bits=4, bound=4.0)
 """Of queries and keys."""
 WEIGHT = Grid(bits=9, bound=1.0)
 DISTANCE = Grid(bits=2 * ATTENTION.bits, bound=8.0)
@@ -43,7 +43,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         width = sizes.width
         check_exact(width + BIAS.bound / (USER.bound * ITEM.bound), USER, ITEM)
-        check_exact(width, ATTENTION, ATTENTION)
+        most = width + DISTANCE.bound / ATTENTION.bound**2
+        check_exact(sizes.history * most, ATTENTION, ATTENTION)
         check_exact(sizes.history, WEIGHT, ACTIVATION)
         self.register_buffer("attributes", attributes, persistent=False)
         self.embedding = ExactEmbedding(sizes.items, width)

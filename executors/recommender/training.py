@@ -40,7 +40,7 @@ from executors.recommender.users import UserTable, user_table
 _FITS = 6
 """Two ways of recall, twice, and two rankers."""
 Stage = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
-_RECALL = Schedule(epochs=5, batch=512, learning_rate=3e-3, weight_decay=0.01, patience=2)
+_RECALL = Schedule(epochs=6, batch=512, learning_rate=3e-3, weight_decay=0.01, patience=2)
 _SEQUENCE = Schedule(epochs=6, batch=32, learning_rate=3e-3, weight_decay=0.01, patience=2)
 _PRERANK = Schedule(epochs=4, batch=256, learning_rate=3e-3, weight_decay=0.01, patience=1)
 _RANK = Schedule(epochs=3, batch=256, learning_rate=5e-4, weight_decay=0.01, patience=1)
