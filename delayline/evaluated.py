@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -24,14 +23,16 @@ def print_evaluated(console: Console, name: str, table: QualityTable) -> None:
         f"full model: {table.ranker} over {table.candidates:,} candidates",
         soft_wrap=True,
     )
+    keeping = [stage["name"] for stage in table.stages if stage["name"] in _keep(table.rows[0].way)]
+    varied = [name for name in keeping if len({_keep(row.way)[name] for row in table.rows}) > 1]
+    alike = [f"{name} {_keep(table.rows[0].way)[name]:,}" for name in keeping if name not in varied]
+    if alike:
+        console.print(f"kept throughout: {', '.join(alike)}", soft_wrap=True)
     console.print()
-    stages = [stage["name"] for stage in table.stages]
-    served = any(not row.way.whole for row in table.rows)
-    keeping = [name for name in stages if name in dict(table.rows[0].way.keep)]
-    heads = [f"keep\n{name}" if place == 0 else f"\n{name}" for place, name in enumerate(keeping)]
+    heads = [f"keep\n{name}" if place == 0 else f"\n{name}" for place, name in enumerate(varied)]
     shown = plain_table(
+        "served",
         *heads,
-        *(["served"] if served else []),
         "NDCG@10",
         "±",
         f"recall\n@{table.length}",
@@ -40,13 +41,9 @@ def print_evaluated(console: Console, name: str, table: QualityTable) -> None:
         "±",
     )
     for row in table.rows:
-        shown.add_row(
-            *_widths(row.way, keeping),
-            *([row.way.told() or "in full"] if served else []),
-            *score_cells(row.scores),
-        )
-    full = ["full model", *[""] * (len(keeping) - 1)]
-    shown.add_row(*full, *([""] if served else []), *score_cells(table.full))
+        widths = (f"{_keep(row.way)[name]:,}" for name in varied)
+        shown.add_row(row.way.told() or "in full", *widths, *score_cells(row.scores))
+    shown.add_row("full model", *("" for _ in varied), *score_cells(table.full))
     console.print(shown)
     console.print("± is half of the 95% bootstrap interval over users")
     if table.length < TOP:
@@ -65,6 +62,6 @@ def evaluated_json(table: QualityTable) -> dict[str, Any]:
     }
 
 
-def _widths(way: Way, keeping: Sequence[str]) -> Iterator[str]:
-    keep = dict(way.keep)
-    yield from (f"{keep[name]:,}" for name in keeping)
+def _keep(way: Way) -> dict[str, int]:
+    """Width by stage."""
+    return dict(way.keep)
