@@ -24,8 +24,9 @@ from reports.headline import Headline, headline, validation_headline
 from reports.invariants import check
 from reports.metrics import Metrics
 from reports.percentiles import NS_PER_MS
+from reports.quality import ndcg_of_each
 from reports.run import Run
-from reports.timeline import timeline
+from reports.timeline import Floats, timeline
 from reports.totals import latencies_ns
 from reports.validation import Sample, Validation
 
@@ -131,11 +132,19 @@ def _run_part(
         headline=headline(run, metrics, everyone),
         breakdown=embed(stage_figures.breakdown(everyone, slowest, reach)),
         batch_sizes=embed(latency_figures.batch_sizes(sizes)),
-        over_time=embed(stage_figures.over_time(timeline(run.log))),
+        over_time=embed(stage_figures.over_time(timeline(run.log, ndcg=_ndcg(run)))),
         config=_yaml(run.config) if run.config else "",
         facts=_facts(run, metrics),
         violations=tuple(check(run.log)),
     )
+
+
+def _ndcg(run: Run) -> Floats | None:
+    """Of each answer, as predicted; None where nothing tells, or all were served alike."""
+    predicted = None if run.quality is None else run.quality.predicted
+    if predicted is None or len(predicted.parts) < 2:
+        return None
+    return ndcg_of_each(predicted, run.log)
 
 
 def _facts(run: Run, metrics: Metrics) -> tuple[tuple[str, str], ...]:

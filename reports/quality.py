@@ -126,9 +126,9 @@ def predicted(
     if not total:
         return None
     counts: dict[Way, int] = {}
-    for levels, without, count in _ways(log, judged):
+    for levels, without, served in _ways(log, judged):
         key = way(keep, levels, without)
-        counts[key] = counts.get(key, 0) + count
+        counts[key] = counts.get(key, 0) + int(np.count_nonzero(served))
     parts = [
         Part(row_of(table, each), count / total)
         for each, count in sorted(counts.items(), key=lambda item: (-item[1], item[0].told()))
@@ -206,10 +206,29 @@ def _mixed(name: str, weighed: Sequence[tuple[float, Mapping[str, Estimate]]]) -
     return Estimate(value, *(sum(share * found for share, found in ends) for ends in (low, high)))
 
 
+def ndcg_of_each(quality: Quality, log: RunLog) -> NDArray[np.float64]:
+    """(requests,): the NDCG@10 predicted of each completed request, by how it was served; NaN for others, and
+    where the prediction has no row for that way.
+    """
+    judged = _judged(log, 0)
+    ndcg = {
+        (part.row.way.levels, part.row.way.missing): part.row.scores["ndcg"].value
+        for part in quality.parts
+    }
+    values, places = [], np.zeros(int(np.count_nonzero(judged)), np.int64)
+    for number, (levels, without, mask) in enumerate(_ways(log, judged)):
+        served = way({}, levels, without)
+        values.append(ndcg.get((served.levels, served.missing), np.nan))
+        places[mask] = number
+    found = np.full(len(log.requests), np.nan)
+    found[judged] = np.array([*values, np.nan])[places]
+    return found
+
+
 def _ways(
     log: RunLog, judged: NDArray[np.bool_]
-) -> Iterator[tuple[dict[str, int], list[str], int]]:
-    """Levels by stage, missing stages, and of how many of the judged requests."""
+) -> Iterator[tuple[dict[str, int], list[str], NDArray[np.bool_]]]:
+    """Levels by stage, missing stages, and which of the judged requests were served so."""
     degrading = [stage for stage in log.stages if stage.batches.level is not None]
     gone = {
         (branch, join): mask
@@ -219,18 +238,18 @@ def _ways(
     columns = [_levels(log, stage)[judged] for stage in degrading]
     columns += [mask[judged].astype(np.int8) for mask in gone.values()]
     if not columns:
-        yield {}, [], int(np.count_nonzero(judged))
+        yield {}, [], np.ones(int(np.count_nonzero(judged)), np.bool_)
         return
     parents = {stage.name: stage.parents for stage in log.stages}
-    rows, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
-    for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+    rows, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+    for number, row in enumerate(rows.tolist()):
         levels = dict(zip((stage.name for stage in degrading), row, strict=False))
         without = [edge for edge, at in zip(gone, row[len(degrading) :], strict=True) if at]
         came = needed(parents, without)
         yield (
             {name: level for name, level in levels.items() if name in came},
             [stage for stage, join in without if join in came],
-            count,
+            inverse == number,
         )
 
 

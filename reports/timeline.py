@@ -49,7 +49,7 @@ class Bins:
         counts: Int64 = np.bincount(self.place(at_ns), minlength=len(self.edges_ns) - 1)
         return counts
 
-    def means(self, at_ns: Int64, values: Int64) -> Floats:
+    def means(self, at_ns: Int64, values: Int64 | Floats) -> Floats:
         """Mean of the values whose instants fall in each bin; NaN where none does."""
         counts = self.counts(at_ns)
         sums = np.bincount(self.place(at_ns), values, minlength=len(counts))
@@ -88,10 +88,12 @@ class Timeline:
     stages: tuple[StageTimeline, ...]
     devices: tuple[tuple[str, Floats], ...]
     """Name and share of slots in use, of the devices on which one can run short."""
+    ndcg: Floats | None = None
+    """Mean of the NDCG@10 that is predicted of the requests answered in the bin; None where nothing tells."""
 
 
-def timeline(log: RunLog, most: int = 120) -> Timeline:
-    """A run in at most ``most`` bins."""
+def timeline(log: RunLog, most: int = 120, ndcg: Floats | None = None) -> Timeline:
+    """A run in at most ``most`` bins; ``ndcg`` (requests,) is of each answer, NaN for the others."""
     bins = Bins.over(log, most)
     arrived = bins.counts(log.requests.arrival_ns) / bins.width_s
     stages = tuple(_stage(log, index, bins) for index in range(len(log.stages)))
@@ -102,7 +104,14 @@ def timeline(log: RunLog, most: int = 120) -> Timeline:
         )
         for index in contended(log)
     )
-    return Timeline(bins, arrived, stages, devices)
+    return Timeline(bins, arrived, stages, devices, _quality(log, bins, ndcg))
+
+
+def _quality(log: RunLog, bins: Bins, ndcg: Floats | None) -> Floats | None:
+    if ndcg is None:
+        return None
+    known = np.isfinite(ndcg)
+    return bins.means(log.requests.ended_ns[known], ndcg[known])
 
 
 def _stage(log: RunLog, index: int, bins: Bins) -> StageTimeline:

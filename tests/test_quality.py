@@ -14,7 +14,7 @@ from reports import records
 from reports.confidence import Estimate
 from reports.html import render
 from reports.list_scores import SCORES, means, scores
-from reports.quality import RunQuality, measured, over_runs, predicted
+from reports.quality import RunQuality, measured, ndcg_of_each, over_runs, predicted
 from reports.quality_table import (
     QualityError,
     QualityTable,
@@ -26,6 +26,7 @@ from reports.quality_table import (
     write_table,
 )
 from reports.run import Run
+from reports.timeline import timeline
 
 KEEP = {"recall": 20, "rank": 10}
 
@@ -186,6 +187,13 @@ def test_a_prediction_is_of_how_each_request_was_served() -> None:
         assert (each.value, each.low, each.high) == pytest.approx((0.5, 0.4, 0.6))
     told = {part.row.way.told(): part.share for part in found.parts}
     assert told == {"": 0.25, "a at level 1": 0.25, "without b": 0.25, "without a": 0.25}
+    each_ndcg = ndcg_of_each(found, log)
+    assert each_ndcg[:4].tolist() == [0.8, 0.4, 0.6, 0.2]
+    assert math.isnan(each_ndcg[4])
+    line = timeline(log, ndcg=each_ndcg)
+    assert line.ndcg is not None
+    assert line.ndcg.tolist() == [pytest.approx(0.5)]
+    assert timeline(log).ndcg is None
     late = predicted(table, KEEP, log, warmup_ns=3)
     assert late is not None
     assert (late.scores["ndcg"].value, late.requests) == (0.2, 1)
@@ -229,6 +237,7 @@ def test_quality_is_recorded_and_stands_in_the_report(tmp_path: Path) -> None:
     page = render([read])
     assert "Quality of the lists" in page
     assert "a at level 1" in page
+    assert "as predicted by how they were served" in page
     assert "Quality of the lists" not in render([Run("small", log)])
     records.write(tmp_path / "other", Run("small", log))
     assert records.read(tmp_path / "other").quality is None

@@ -67,13 +67,17 @@ def _bars(axes: Axes, group: Breakdown, used: Sequence[str], end: float) -> None
 
 def over_time(line: Timeline) -> str:
     """Panels over one time axis: arrivals, queue lengths, waits, holds, utilization; levels, where a stage
-    degrades; and replicas, where they come and go.
+    degrades; replicas, where they come and go; and quality, where it is predicted.
     """
     scaled = [index for index, stage in enumerate(line.stages) if stage.replicas is not None]
     degraded = [index for index, stage in enumerate(line.stages) if stage.level is not None]
-    rows = 5 + bool(scaled) + bool(degraded)
+    rows = 5 + bool(scaled) + bool(degraded) + (line.ndcg is not None)
     with Sheet(10, 1.84 * rows, rows=rows) as sheet:
         arrivals, *others = sheet.axes
+        if line.ndcg is not None:
+            axes = others.pop()
+            axes.set_title("NDCG@10 of the answers, as predicted by how they were served")
+            axes.plot(line.bins.middle_s, line.ndcg, color=INK, linewidth=1.4)
         if scaled:
             _replicas(others.pop(), line, scaled)
         if degraded:
