@@ -40,15 +40,18 @@ def knob(
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
+    hashed: bool = True,
 ) -> Any:
-    """A dataclass field that is a knob; without ``default`` it must be given.
+    """A dataclass field that is a knob; without ``default`` it must be given. One that holds a mapping is not
+    ``hashed``, or what has it could be no key of a cache.
 
     Returns ``Any`` as :func:`dataclasses.field` does, so that the annotation decides the type.
     """
     bounds = Bounds(doc, ge=ge, gt=gt, le=le, lt=lt)
+    hashing = None if hashed else False
     if default is dataclasses.MISSING:
-        return dataclasses.field(metadata={"knob": bounds})
-    return dataclasses.field(default=default, metadata={"knob": bounds})
+        return dataclasses.field(hash=hashing, metadata={"knob": bounds})
+    return dataclasses.field(default=default, hash=hashing, metadata={"knob": bounds})
 
 
 def bounds_of(field: dataclasses.Field[Any]) -> Bounds:

@@ -68,6 +68,7 @@ class Merge(ABC):
         "by branch, the number that a missing result is filled with; absent is to do without it, or zero"
         " where its place cannot stay empty",
         default=None,
+        hashed=False,
     )
 
     @abstractmethod

@@ -41,7 +41,7 @@ class FunctionMerge(Merge):
     kind: ClassVar[str] = "function"
 
     function: str = knob("what merges, as `package.module:function`")
-    arguments: Mapping[str, Any] | None = knob("passed to it by name", default=None)
+    arguments: Mapping[str, Any] | None = knob("passed to it by name", default=None, hashed=False)
 
     def width(self, widths: Sequence[int]) -> None:
         """Not known before it is called."""

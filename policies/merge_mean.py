@@ -21,7 +21,7 @@ class Mean(ValueMerge):
     kind: ClassVar[str] = "mean"
 
     weights: Mapping[str, float] | None = knob(
-        "by branch, how much it counts; absent is 1", default=None, gt=0
+        "by branch, how much it counts; absent is 1", default=None, gt=0, hashed=False
     )
 
     def width(self, widths: Sequence[int]) -> int:

@@ -26,12 +26,13 @@ class Rrf(ListMerge):
         "the larger, the less first places count before later ones", default=60.0, ge=0
     )
     weights: Mapping[str, float] | None = knob(
-        "by branch, how much its places count; absent is 1", default=None, ge=0
+        "by branch, how much its places count; absent is 1", default=None, ge=0, hashed=False
     )
     stand_in: Mapping[str, tuple[int, ...]] | None = knob(
         "by branch, the items, best first, that stand in for its list where that is missing; absent is none",
         default=None,
         ge=0,
+        hashed=False,
     )
 
     reads_scores: ClassVar[bool] = False

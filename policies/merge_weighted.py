@@ -25,7 +25,7 @@ class Weighted(ListMerge):
     kind: ClassVar[str] = "weighted"
 
     weights: Mapping[str, float] | None = knob(
-        "by branch, how much its scores count; absent is 1", default=None, ge=0
+        "by branch, how much its scores count; absent is 1", default=None, ge=0, hashed=False
     )
     scale: Literal["list", "none"] = knob(
         "`list` brings a request's scores of a branch to 0 .. 1, lowest to highest; `none` takes them as they"

@@ -372,6 +372,9 @@ def test_a_merge_is_written_as_it_is_read(merge: Merge) -> None:
     jsonschema.validate(written, SCHEMA)
     again = parse_config(parse_yaml(dump_yaml(written), "again"))
     assert again.stage("rank").merge == merge
+    assert len({again.stage("rank").merge, merge}) == 1, (
+        "plans of policies are cached by the pipeline"
+    )
 
 
 def test_a_branch_that_is_done_at_the_instant_at_which_the_join_goes_on_is_in_time() -> None:
