@@ -78,6 +78,7 @@ def over_time(line: Timeline) -> str:
             axes = others.pop()
             axes.set_title("NDCG@10 of the answers, as predicted by how they were served")
             axes.plot(line.bins.middle_s, line.ndcg, color=INK, linewidth=1.4)
+            axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
         if scaled:
             _replicas(others.pop(), line, scaled)
         if degraded:
