@@ -20,11 +20,11 @@ def enter(
     board: Board, here: StageState, now_ns: int, entered_ns: int, requests: Sequence[int]
 ) -> None:
     """Requests join a queue, as far as they may; its policy is asked if its hold has its size."""
-    if here.as_chosen is not None and here.as_chosen.passed_at:
-        requests = pass_by(board, here, here.as_chosen, now_ns, entered_ns, requests)
     if here.given_up_by:
         gone = [joining.gone for joining in here.given_up_by]
         requests = [request for request in requests if not any(request in each for each in gone)]
+    if here.as_chosen is not None and here.as_chosen.passed_at:
+        requests = pass_by(board, here, here.as_chosen, now_ns, entered_ns, requests)
     if here.admits is not None or here.limited is not None:
         for request in requests:
             if _passes(board, here, now_ns, request):

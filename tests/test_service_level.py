@@ -135,6 +135,38 @@ def test_branches_are_missing_from_the_arrival_on(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ["simpy", "compiled"])
+def test_what_has_gone_on_at_the_join_is_not_skipped_behind_it(engine: str) -> None:
+    """The third branch is skipped and the second ends in a stage that is: the first is enough, and what
+    the second has begun is of no use by the time that it is done.
+    """
+    pipeline = Pipeline(
+        (
+            stage("b0", levels=(SKIP,), by_request=True),
+            stage("b1", levels=(SKIP,), by_request=True),
+            stage("c1", "b1", levels=(SKIP,), by_request=True),
+            stage("b2", levels=(SKIP,), by_request=True),
+            stage("join", "b0", "c1", "b2", merge=SideBySide(quorum=3)),
+        ),
+        expire=True,
+        levels=((0, 0, 1, 1, 0),),
+        degrade=ByArrival(),
+    )
+    arrival_ns = np.array([1000, 1002, 1002])
+    workload = Workload(
+        arrival_ns, np.array([1001, 1025, 1037]), np.ones(3, np.int64), np.zeros(3, np.int8)
+    )
+    times = [
+        ModelTimes(Deterministic(time_ns), stream(5, 0, str(k)))
+        for k, time_ns in enumerate((12, 20, 12, 12, 12))
+    ]
+    log = run(pipeline, times, workload, engine=engine)  # type: ignore[arg-type]
+    assert log.requests.ended_ns.tolist() == [1012, 1036, 1048]
+    assert log.stages[2].skipped is not None
+    assert log.stages[2].skipped.request.tolist() == []
+    assert log.stages[2].visits.request.tolist() == []
+
+
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
 def test_a_batch_ends_before_a_request_of_another_level(engine: str) -> None:
     rank = following("rank", levels=(Level(0.5),), max_batch=8)
     pipeline = Pipeline((rank,), levels=((1,),), degrade=ByArrival())

@@ -113,6 +113,8 @@ def enter(b: Any, k: int, now_ns: int, count: int) -> None:
     """The ``ENTERING`` join a queue, as far as they may."""
     st = b.stages[k]
     if st.passed_at:
+        if st.gone_n:
+            count = _keep_wanted(b, k, count)
         count = levels.pass_by(b, k, now_ns, ENTERING, count)
         if count == 0:
             return
