@@ -324,10 +324,7 @@ def skip(b: Any, k: int, now_ns: int, count: int) -> int:
         if to.parents - b.missing[at] // SKIPPED < 2:
             served += 1
             continue
-        queues.discard(b, k, here)
-        st.waiting -= 1
-        if not b.run[0].unit_items:
-            st.waiting_items -= b.items[here]
+        _taken_out(b, k, here)
         b.skipped[k, st.skipped_n] = here
         b.skipped_ns[k, st.skipped_n] = now_ns
         st.skipped_n += 1
@@ -451,14 +448,23 @@ def drop(b: Any, request: int, now_ns: int, outcome: int, reason: int, k: int) -
 
 
 @called
-def leave_queue(b: Any, k: int, request: int) -> bool:
-    """Take one request out of a queue, if it is there."""
-    st = b.stages[k]
+def _taken_out(b: Any, k: int, request: int) -> bool:
+    """Whether a request was in a queue, which it has left; nobody is asked again for that."""
     if not queues.discard(b, k, request):
         return False
+    st = b.stages[k]
     st.waiting -= 1
     if not b.run[0].unit_items:
         st.waiting_items -= b.items[request]
+    return True
+
+
+@called
+def leave_queue(b: Any, k: int, request: int) -> bool:
+    """Take one request out of a queue, if it is there."""
+    st = b.stages[k]
+    if not _taken_out(b, k, request):
+        return False
     if st.wake_size != UNABLE:
         # Its hold counted on this one: ask again, and set the timer anew.
         st.wake_size = 1
@@ -473,10 +479,7 @@ def shed(b: Any, k: int, now_ns: int, count: int) -> None:
     for i in range(count):
         request = st.head
         b.scratch[ENTERING, i] = request
-        queues.discard(b, k, request)
-        st.waiting -= 1
-        if not b.run[0].unit_items:
-            st.waiting_items -= b.items[request]
+        _taken_out(b, k, request)
     for i in range(count):
         drop(b, b.scratch[ENTERING, i], now_ns, _SHED, GIVEN_UP, k)
 
@@ -506,10 +509,7 @@ def lapse(b: Any, k: int, now_ns: int) -> None:
             continue
         b.scratch[ENTERING, dropped] = request
         dropped += 1
-        queues.discard(b, k, request)
-        st.waiting -= 1
-        if not b.run[0].unit_items:
-            st.waiting_items -= b.items[request]
+        _taken_out(b, k, request)
     for i in range(dropped):
         drop(b, b.scratch[ENTERING, i], now_ns, _SHED, GIVEN_UP, k)
 
