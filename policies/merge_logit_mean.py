@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from policies.merge import Present
 from policies.merge_mean import Mean
-from policies.merge_values import mean
 
 _LEAST = 1e-7
 """Probabilities nearer to 0 or 1 count as that near: certainty would outvote every other branch."""
@@ -28,9 +27,8 @@ class LogitMean(Mean):
     kind: ClassVar[str] = "logit_mean"
 
     def _values(self, branches: Mapping[str, NDArray[Any]], present: Present) -> NDArray[Any]:
-        weights = [(self.weights or {}).get(branch, 1.0) for branch in branches]
-        there = [present[branch] for branch in branches]
-        found = 1.0 / (1.0 + np.exp(-mean([_logit(p) for p in branches.values()], weights, there)))
+        logits = {branch: _logit(each) for branch, each in branches.items()}
+        found = 1.0 / (1.0 + np.exp(-self._mean(logits, present)))
         return found.astype(next(iter(branches.values())).dtype)
 
 

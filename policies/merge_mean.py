@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from policies.knobs import knob
@@ -37,8 +38,8 @@ class Mean(ValueMerge):
         return floating(name, branches)
 
     def _values(self, branches: Mapping[str, NDArray[Any]], present: Present) -> NDArray[Any]:
+        return self._mean(branches, present).astype(next(iter(branches.values())).dtype)
+
+    def _mean(self, branches: Mapping[str, NDArray[Any]], present: Present) -> NDArray[np.float64]:
         weights = [(self.weights or {}).get(branch, 1.0) for branch in branches]
-        arrays = list(branches.values())
-        return mean(arrays, weights, [present[branch] for branch in branches]).astype(
-            arrays[0].dtype
-        )
+        return mean(list(branches.values()), weights, [present[branch] for branch in branches])
