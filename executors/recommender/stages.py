@@ -69,9 +69,7 @@ class RecallStage:
         users = batch["user"]
         vectors = self.model.users(self.users.history[users], self.users.profile[users])
         scores = torch.addmm(self.biases, vectors, self.vectors)
-        scores[self.users.seen_pairs(users)] = excluded(recall.SCORE_BITS)
-        places = top_k(scores, self.keep, recall.SCORE_BITS)
-        return {"candidates": places, "scores": scores.gather(1, places)}
+        return _best_unseen(scores, self.users.seen_pairs(users), self.keep, recall.SCORE_BITS)
 
 
 class CovisitStage:
@@ -87,9 +85,7 @@ class CovisitStage:
         """``user`` (batch,) to ``candidates`` and ``scores`` (batch, keep)."""
         users = batch["user"]
         scores = self.model.scores(self.users.history[users])
-        scores[self.users.seen_pairs(users)] = excluded(covisits.SCORE_BITS)
-        places = top_k(scores, self.keep, covisits.SCORE_BITS)
-        return {"candidates": places, "scores": scores.gather(1, places)}
+        return _best_unseen(scores, self.users.seen_pairs(users), self.keep, covisits.SCORE_BITS)
 
 
 class PrerankStage:
@@ -189,6 +185,15 @@ def build_stage(cascade: Cascade, users: Users, stage: StageName, keep: int) -> 
         "rerank": lambda: RerankStage(cascade.recall, users, keep, cascade.trade),
     }
     return makers[stage]()
+
+
+def _best_unseen(
+    scores: Tensor, seen: tuple[Tensor, Tensor], keep: int, bits: int
+) -> Mapping[str, Tensor]:
+    """Of all items' scores (batch, items), which are spoilt, the best that are not among the ``seen``."""
+    scores[seen] = excluded(bits)
+    places = top_k(scores, keep, bits)
+    return {"candidates": places, "scores": scores.gather(1, places)}
 
 
 def _every_item(count: int, users: Users) -> Tensor:
